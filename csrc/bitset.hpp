@@ -1,0 +1,114 @@
+// A set of 32-bit positions as one bit each, with an exact count.
+//
+// Invariant: bits at and beyond size() are zero, so that whole words can be combined and counted; positions at and beyond
+// size() count as absent. Thread rule: like a standard container, readers together or one writer.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace vecdb {
+
+namespace bits {
+
+constexpr std::size_t words_for(std::uint64_t size) { return static_cast<std::size_t>((size + 63) / 64); }
+
+inline std::uint64_t count_portable(const std::uint64_t* words, std::size_t count) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) total += static_cast<std::uint64_t>(__builtin_popcountll(words[i]));
+  return total;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("popcnt"))) inline std::uint64_t count_popcnt(const std::uint64_t* words, std::size_t count) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) total += static_cast<std::uint64_t>(__builtin_popcountll(words[i]));
+  return total;
+}
+
+inline std::uint64_t count_words(const std::uint64_t* words, std::size_t count) {
+  static const bool has_popcnt = __builtin_cpu_supports("popcnt") != 0;
+  return has_popcnt ? count_popcnt(words, count) : count_portable(words, count);
+}
+#else
+inline std::uint64_t count_words(const std::uint64_t* words, std::size_t count) { return count_portable(words, count); }
+#endif
+
+}  // namespace bits
+
+class Bitset {
+ public:
+  Bitset() = default;
+  explicit Bitset(std::uint32_t size) : words_(bits::words_for(size)), size_(size) {}
+
+  std::uint32_t size() const { return size_; }
+  const std::uint64_t* words() const { return words_.data(); }
+  std::uint64_t* words() { return words_.data(); }
+  std::size_t word_count() const { return words_.size(); }
+  std::uint64_t bytes() const { return words_.capacity() * sizeof(std::uint64_t); }
+
+  // New positions are absent.
+  void resize(std::uint32_t size) {
+    words_.resize(bits::words_for(size));
+    size_ = size;
+    clear_padding();
+  }
+
+  bool contains(std::uint32_t position) const {
+    return position < size_ && ((words_[position >> 6] >> (position & 63)) & 1) != 0;
+  }
+
+  // REQUIRES: position < size(), for set and reset.
+  void set(std::uint32_t position) { words_[position >> 6] |= std::uint64_t{1} << (position & 63); }
+  void reset(std::uint32_t position) { words_[position >> 6] &= ~(std::uint64_t{1} << (position & 63)); }
+
+  // REQUIRES: first <= last <= size().
+  void set_range(std::uint32_t first, std::uint32_t last) {
+    while (first < last) {
+      const std::uint32_t bit = first & 63;
+      const std::uint32_t run = std::min(last - first, 64 - bit);
+      const std::uint64_t ones = run == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << run) - 1;
+      words_[first >> 6] |= ones << bit;
+      first += run;
+    }
+  }
+
+  std::uint64_t count() const { return bits::count_words(words_.data(), words_.size()); }
+
+  void and_with(const Bitset& other) {
+    const std::size_t common = std::min(words_.size(), other.words_.size());
+    for (std::size_t i = 0; i < common; ++i) words_[i] &= other.words_[i];
+    std::fill(words_.begin() + static_cast<std::ptrdiff_t>(common), words_.end(), std::uint64_t{0});
+  }
+
+  void and_not(const Bitset& other) {
+    const std::size_t common = std::min(words_.size(), other.words_.size());
+    for (std::size_t i = 0; i < common; ++i) words_[i] &= ~other.words_[i];
+  }
+
+  // REQUIRES: other.size() <= size().
+  void or_with(const Bitset& other) {
+    for (std::size_t i = 0; i < other.words_.size(); ++i) words_[i] |= other.words_[i];
+  }
+
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      for (std::uint64_t word = words_[i]; word != 0; word &= word - 1) {
+        visit(static_cast<std::uint32_t>(i * 64 + static_cast<std::size_t>(__builtin_ctzll(word))));
+      }
+    }
+  }
+
+ private:
+  void clear_padding() {
+    if ((size_ & 63) != 0) words_.back() &= (std::uint64_t{1} << (size_ & 63)) - 1;
+  }
+
+  std::vector<std::uint64_t> words_;
+  std::uint32_t size_ = 0;
+};
+
+}  // namespace vecdb

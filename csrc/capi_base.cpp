@@ -1,0 +1,41 @@
+// The part of the C ABI that needs no handle: version, kernels, checksums and the last error of a thread.
+
+#include <cstring>
+#include <string>
+
+#include "crc32c.hpp"
+#include "distance.hpp"
+#include "guarded.hpp"
+#include "vecdb.h"
+#include "vectors.hpp"
+
+namespace vecdb {
+namespace {
+
+thread_local char last_error[2048] = "";
+
+}  // namespace
+
+void set_last_error(const char* message) noexcept {
+  std::strncpy(last_error, message, sizeof(last_error) - 1);
+  last_error[sizeof(last_error) - 1] = '\0';
+}
+
+}  // namespace vecdb
+
+extern "C" {
+
+const char* vecdb_last_error(void) { return vecdb::last_error; }
+
+uint32_t vecdb_abi_version(void) { return 1; }
+
+const char* vecdb_kernels(void) {
+  static const std::string names = std::string(vecdb::kernels().name) + " " + vecdb::crc32c_implementations().back().name;
+  return names.c_str();
+}
+
+uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size) { return vecdb::crc32c(crc, data, size); }
+
+uint32_t vecdb_rows_per_block(uint32_t dim) { return vecdb::rows_per_block(dim); }
+
+}  // extern "C"

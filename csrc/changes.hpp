@@ -1,0 +1,27 @@
+// A change as the C ABI gives it, checked and brought into the order in which it is applied quickest, before any lock is taken.
+#pragma once
+
+#include <vector>
+
+#include "columns.hpp"
+#include "tags.hpp"
+#include "vecdb.h"
+
+namespace vecdb {
+
+struct ColumnBatch {
+  std::uint32_t column;
+  std::vector<ColumnEntry> entries;
+};
+
+struct PreparedEntries {
+  std::vector<TagEntry> tags_removed;  // sorted
+  std::vector<TagEntry> tags_added;
+  std::vector<ColumnBatch> columns_removed;  // one batch a column
+  std::vector<ColumnBatch> columns_added;
+};
+
+// Throws Error invalid_argument when an array is missing, an offset is at or beyond end, or a value is NaN. end is the count after the change.
+PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end);
+
+}  // namespace vecdb

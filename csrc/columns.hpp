@@ -1,0 +1,90 @@
+// Numeric columns: entries (value, offset) sorted for range look-up.
+//
+// Invariant: a column is a set of entries; an offset may have several values, each once. Most entries lie in one sorted run; recent
+// ones in a small second run that is merged in when it has grown, removed ones are marked and leave at the next merge.
+// Thread rule: like a standard container.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "bitset.hpp"
+#include "types.hpp"
+
+namespace vecdb {
+
+// A number as the double nearest to it and what that rounding lost of an integer; compared lexicographically, which orders integers of
+// 64 bits exactly. The value is not NaN.
+struct ColumnValue {
+  double value;
+  std::int64_t rest;
+};
+
+struct ColumnEntry {
+  double value;
+  std::int32_t rest;
+  Offset offset;
+};
+
+enum class BoundKind { open, inclusive, exclusive };
+
+struct ColumnRange {
+  BoundKind low_kind = BoundKind::open;
+  ColumnValue low{0, 0};
+  BoundKind high_kind = BoundKind::open;
+  ColumnValue high{0, 0};
+};
+
+class Column {
+ public:
+  // Entries in any order; an entry that is there already, or is not there, is no error.
+  void add(std::vector<ColumnEntry> entries);
+  void remove(std::vector<ColumnEntry> entries);
+
+  // How many entries a range has at most: removed ones are still counted.
+  std::uint64_t count_at_most(const ColumnRange& range) const;
+
+  // Calls visit(offset) for every entry in the range; an offset with several values there is visited as often.
+  template <class Visit>
+  void for_each(const ColumnRange& range, Visit&& visit) const {
+    const Slice old = slice(sorted_, range);
+    for (std::size_t i = old.first; i < old.last; ++i) {
+      if (!removed_.contains(static_cast<std::uint32_t>(i))) visit(sorted_[i].offset);
+    }
+    const Slice fresh = slice(recent_, range);
+    for (std::size_t i = fresh.first; i < fresh.last; ++i) visit(recent_[i].offset);
+  }
+
+  std::uint64_t bytes() const { return (sorted_.capacity() + recent_.capacity()) * sizeof(ColumnEntry) + removed_.bytes(); }
+
+ private:
+  struct Slice {
+    std::size_t first;
+    std::size_t last;
+  };
+
+  static Slice slice(const std::vector<ColumnEntry>& run, const ColumnRange& range);
+  void merge_when_due();
+
+  std::vector<ColumnEntry> sorted_;
+  Bitset removed_;  // positions in sorted_; empty while nothing is removed
+  std::uint64_t removed_count_ = 0;
+  std::vector<ColumnEntry> recent_;
+};
+
+class Columns {
+ public:
+  // Creates it when it is not there.
+  Column& at(std::uint32_t column) { return columns_[column]; }
+  // nullptr when nothing was ever added to it.
+  const Column* find(std::uint32_t column) const;
+  Column* find(std::uint32_t column);
+  void drop(std::uint32_t column) { columns_.erase(column); }
+  std::uint64_t bytes() const;
+
+ private:
+  std::unordered_map<std::uint32_t, Column> columns_;
+};
+
+}  // namespace vecdb

@@ -1,0 +1,204 @@
+// Kernels by instruction set, and the choice among them. Each sums in several independent lanes; the lanes are added in a
+// fixed order at the end.
+
+#include "distance.hpp"
+
+#include <cmath>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace vecdb {
+namespace {
+
+// The step of both metrics, shared by the plain kernels and the tails of the others.
+struct L2Step {
+  static float of(float a, float b) { return (a - b) * (a - b); }
+};
+struct DotStep {
+  static float of(float a, float b) { return a * b; }
+};
+
+template <class Step>
+float plain(const float* a, const float* b, std::size_t dim) noexcept {
+  float sums[4] = {0.0F, 0.0F, 0.0F, 0.0F};
+  std::size_t i = 0;
+  for (; i + 4 <= dim; i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane) sums[lane] += Step::of(a[i + lane], b[i + lane]);
+  }
+  for (; i < dim; ++i) sums[0] += Step::of(a[i], b[i]);
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+#if defined(__x86_64__)
+
+float add_lanes(__m128 sum) {
+  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+  return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+}
+
+// SSE2 is part of every x86-64 CPU.
+struct Sse2L2 : L2Step {
+  static __m128 add(__m128 sum, __m128 a, __m128 b) {
+    const __m128 difference = _mm_sub_ps(a, b);
+    return _mm_add_ps(sum, _mm_mul_ps(difference, difference));
+  }
+};
+struct Sse2Dot : DotStep {
+  static __m128 add(__m128 sum, __m128 a, __m128 b) { return _mm_add_ps(sum, _mm_mul_ps(a, b)); }
+};
+
+template <class Step>
+float sse2(const float* a, const float* b, std::size_t dim) noexcept {
+  __m128 first = _mm_setzero_ps();
+  __m128 second = _mm_setzero_ps();
+  std::size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    first = Step::add(first, _mm_loadu_ps(a + i), _mm_loadu_ps(b + i));
+    second = Step::add(second, _mm_loadu_ps(a + i + 4), _mm_loadu_ps(b + i + 4));
+  }
+  float sum = add_lanes(_mm_add_ps(first, second));
+  for (; i < dim; ++i) sum += Step::of(a[i], b[i]);
+  return sum;
+}
+
+#define VECDB_AVX2 __attribute__((target("avx2,fma"), always_inline)) static inline
+
+VECDB_AVX2 float add_lanes(__m256 sum) {
+  return add_lanes(_mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
+}
+
+struct Avx2L2 : L2Step {
+  VECDB_AVX2 __m256 add(__m256 sum, __m256 a, __m256 b) {
+    const __m256 difference = _mm256_sub_ps(a, b);
+    return _mm256_fmadd_ps(difference, difference, sum);
+  }
+};
+struct Avx2Dot : DotStep {
+  VECDB_AVX2 __m256 add(__m256 sum, __m256 a, __m256 b) { return _mm256_fmadd_ps(a, b, sum); }
+};
+
+template <class Step>
+__attribute__((target("avx2,fma"))) float avx2(const float* a, const float* b, std::size_t dim) noexcept {
+  __m256 first = _mm256_setzero_ps();
+  __m256 second = _mm256_setzero_ps();
+  __m256 third = _mm256_setzero_ps();
+  __m256 fourth = _mm256_setzero_ps();
+  std::size_t i = 0;
+  for (; i + 32 <= dim; i += 32) {
+    first = Step::add(first, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
+    second = Step::add(second, _mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8));
+    third = Step::add(third, _mm256_loadu_ps(a + i + 16), _mm256_loadu_ps(b + i + 16));
+    fourth = Step::add(fourth, _mm256_loadu_ps(a + i + 24), _mm256_loadu_ps(b + i + 24));
+  }
+  for (; i + 8 <= dim; i += 8) first = Step::add(first, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
+  float sum = add_lanes(_mm256_add_ps(_mm256_add_ps(first, second), _mm256_add_ps(third, fourth)));
+  for (; i < dim; ++i) sum += Step::of(a[i], b[i]);
+  return sum;
+}
+
+#define VECDB_AVX512 __attribute__((target("avx512f,avx2,fma"), always_inline)) static inline
+
+struct Avx512L2 {
+  VECDB_AVX512 __m512 add(__m512 sum, __m512 a, __m512 b) {
+    const __m512 difference = _mm512_sub_ps(a, b);
+    return _mm512_fmadd_ps(difference, difference, sum);
+  }
+};
+struct Avx512Dot {
+  VECDB_AVX512 __m512 add(__m512 sum, __m512 a, __m512 b) { return _mm512_fmadd_ps(a, b, sum); }
+};
+
+template <class Step>
+__attribute__((target("avx512f,avx2,fma"))) float avx512(const float* a, const float* b, std::size_t dim) noexcept {
+  __m512 first = _mm512_setzero_ps();
+  __m512 second = _mm512_setzero_ps();
+  __m512 third = _mm512_setzero_ps();
+  __m512 fourth = _mm512_setzero_ps();
+  std::size_t i = 0;
+  for (; i + 64 <= dim; i += 64) {
+    first = Step::add(first, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
+    second = Step::add(second, _mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16));
+    third = Step::add(third, _mm512_loadu_ps(a + i + 32), _mm512_loadu_ps(b + i + 32));
+    fourth = Step::add(fourth, _mm512_loadu_ps(a + i + 48), _mm512_loadu_ps(b + i + 48));
+  }
+  for (; i + 16 <= dim; i += 16) first = Step::add(first, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
+  if (i < dim) {
+    const __mmask16 rest = static_cast<__mmask16>((1U << (dim - i)) - 1U);
+    second = Step::add(second, _mm512_maskz_loadu_ps(rest, a + i), _mm512_maskz_loadu_ps(rest, b + i));
+  }
+  const __m512 all = _mm512_add_ps(_mm512_add_ps(first, second), _mm512_add_ps(third, fourth));
+  // The masked form, because g++ 12 warns of the undefined operand inside the plain one.
+  const __m256d low = _mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(all), 0);
+  const __m256d high = _mm512_maskz_extractf64x4_pd(0xF, _mm512_castps_pd(all), 1);
+  return add_lanes(_mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high)));
+}
+
+#elif defined(__aarch64__)
+
+// NEON is part of every AArch64 CPU.
+struct NeonL2 : L2Step {
+  static float32x4_t add(float32x4_t sum, float32x4_t a, float32x4_t b) {
+    const float32x4_t difference = vsubq_f32(a, b);
+    return vfmaq_f32(sum, difference, difference);
+  }
+};
+struct NeonDot : DotStep {
+  static float32x4_t add(float32x4_t sum, float32x4_t a, float32x4_t b) { return vfmaq_f32(sum, a, b); }
+};
+
+template <class Step>
+float neon(const float* a, const float* b, std::size_t dim) noexcept {
+  float32x4_t sums[4] = {vdupq_n_f32(0.0F), vdupq_n_f32(0.0F), vdupq_n_f32(0.0F), vdupq_n_f32(0.0F)};
+  std::size_t i = 0;
+  for (; i + 16 <= dim; i += 16) {
+    for (std::size_t part = 0; part < 4; ++part) {
+      sums[part] = Step::add(sums[part], vld1q_f32(a + i + 4 * part), vld1q_f32(b + i + 4 * part));
+    }
+  }
+  for (; i + 4 <= dim; i += 4) sums[0] = Step::add(sums[0], vld1q_f32(a + i), vld1q_f32(b + i));
+  float sum = vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+  for (; i < dim; ++i) sum += Step::of(a[i], b[i]);
+  return sum;
+}
+
+#endif
+
+}  // namespace
+
+std::vector<Kernels> available_kernels() {
+  std::vector<Kernels> all = {{"plain", plain<L2Step>, plain<DotStep>}};
+#if defined(__x86_64__)
+  all.push_back({"sse2", sse2<Sse2L2>, sse2<Sse2Dot>});
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_avx2) all.push_back({"avx2", avx2<Avx2L2>, avx2<Avx2Dot>});
+  if (has_avx2 && __builtin_cpu_supports("avx512f")) all.push_back({"avx512", avx512<Avx512L2>, avx512<Avx512Dot>});
+#elif defined(__aarch64__)
+  all.push_back({"neon", neon<NeonL2>, neon<NeonDot>});
+#endif
+  return all;
+}
+
+const Kernels& kernels() {
+  static const Kernels chosen = available_kernels().back();
+  return chosen;
+}
+
+float inverse_norm(const float* a, std::size_t dim) noexcept {
+  double sums[4] = {0.0, 0.0, 0.0, 0.0};
+  std::size_t i = 0;
+  for (; i + 4 <= dim; i += 4) {
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      const double value = static_cast<double>(a[i + lane]);
+      sums[lane] += value * value;
+    }
+  }
+  for (; i < dim; ++i) sums[0] += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+  const double sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  return sum > 0.0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0F;
+}
+
+}  // namespace vecdb

@@ -1,0 +1,68 @@
+// One vector field of a collection: its rows, which of them live, and its graph.
+//
+// Invariant: rows below rows() belong to an applied change. Thread rule: what changes the field needs the index's state lock exclusively,
+// snapshot() needs its shared side; a Snapshot is used without any lock.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "bitset.hpp"
+#include "copy_on_write.hpp"
+#include "fair_mutex.hpp"
+#include "field_graph.hpp"
+#include "indexer.hpp"
+#include "row_map.hpp"
+#include "types.hpp"
+#include "vecdb.h"
+#include "vectors.hpp"
+
+namespace vecdb {
+
+class Field final : public IndexedField {
+ public:
+  struct Snapshot {
+    RowMap::View map;
+    CopyOnWrite<Bitset>::Lease live;
+    std::uint64_t live_count = 0;
+    FieldGraph::View graph;
+  };
+
+  // Throws Error invalid_argument for options that are none. state is the lock of the index, which outlives the field.
+  Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state);
+
+  std::uint32_t number() const { return number_; }
+  Vectors& vectors() { return vectors_; }
+  const Vectors& vectors() const { return vectors_; }
+  const GraphOptions& options() const { return options_; }
+
+  // REQUIRES the state lock, exclusively. check throws before anything is changed when the rows of these offsets are not stored; make_room
+  // may throw std::bad_alloc; publish REQUIRES both.
+  void check(std::uint32_t count, const std::uint8_t* present) const;
+  void make_room(std::uint32_t count, const std::uint8_t* present);
+  void publish(Offset first, std::uint32_t count, const std::uint8_t* present);
+  void bury(Offset offset);
+
+  // REQUIRES the state lock, shared.
+  Snapshot snapshot() const;
+  std::uint64_t live_count() const { return live_count_; }
+
+  FieldGraph& graph() override { return graph_; }
+  const FieldGraph& graph() const { return graph_; }
+  Row rows() const override { return rows_.load(std::memory_order_acquire); }
+  void mark(Row first, std::uint32_t count, bool* alive) const override;
+
+ private:
+  const std::uint32_t number_;
+  const GraphOptions options_;
+  FairSharedMutex& state_;
+  Vectors vectors_;
+  RowMap map_;
+  CopyOnWrite<Bitset> live_;  // by row
+  std::uint64_t live_count_ = 0;
+  std::atomic<Row> rows_{0};
+  FieldGraph graph_;
+};
+
+}  // namespace vecdb

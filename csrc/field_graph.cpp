@@ -1,0 +1,130 @@
+#include "field_graph.hpp"
+
+#include <algorithm>
+#include <shared_mutex>
+#include <utility>
+
+namespace vecdb {
+
+namespace {
+
+// Rows a thread takes at a time: few enough that a stop, a growth and the watermark wait only some milliseconds.
+constexpr Row kUnitRows = 32;
+
+constexpr Row kMinBound = 1024;
+constexpr Row kMaxBound = 16384;
+constexpr Row kBoundValues = 1200000;
+
+}  // namespace
+
+Row tail_bound(std::uint32_t dim) { return std::clamp(kBoundValues / dim, kMinBound, kMaxBound); }
+
+FieldGraph::FieldGraph(const Vectors& vectors, GraphOptions options)
+    : vectors_(vectors), options_(options), bound_(tail_bound(vectors.dim())) {}
+
+FieldGraph::View FieldGraph::view() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {graph_, indexed_};
+}
+
+Row FieldGraph::waiting(Row rows) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return deserves_graph(rows) && rows > indexed_ ? rows - indexed_ : 0;
+}
+
+Row FieldGraph::unclaimed(Row rows) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!deserves_graph(rows)) return 0;
+  Row total = rows > claimed_ ? rows - claimed_ : 0;
+  for (const Unit& unit : returned_) total += unit.last - unit.first;
+  return total;
+}
+
+FieldGraph::Claim FieldGraph::claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!deserves_graph(rows)) return Claim::nothing;
+  running_.reserve(running_.size() + 1);
+  returned_.reserve(returned_.size() + running_.size() + 1);  // so that settle never allocates
+  if (!returned_.empty()) {
+    Unit& given_up = returned_.back();
+    unit = {given_up.first, given_up.first + std::min(max_rows, given_up.last - given_up.first)};
+    given_up.first = unit.last;
+    if (given_up.first == given_up.last) returned_.pop_back();
+  } else {
+    if (claimed_ >= rows) return Claim::nothing;
+    unit = {claimed_, claimed_ + std::min({kUnitRows, max_rows, rows - claimed_})};
+    if (graph_ == nullptr || unit.last > graph_->capacity()) return Claim::needs_room;
+    claimed_ = unit.last;
+  }
+  running_.push_back(unit);
+  graph = graph_;
+  return Claim::taken;
+}
+
+void FieldGraph::settle(const Unit& unit, Row reached) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto is_it = [&](const Unit& other) { return other.first == unit.first; };
+  running_.erase(std::find_if(running_.begin(), running_.end(), is_it));
+  if (reached < unit.last) returned_.push_back({reached, unit.last});
+  Row indexed = claimed_;
+  for (const Unit& other : running_) indexed = std::min(indexed, other.first);
+  for (const Unit& other : returned_) indexed = std::min(indexed, other.first);
+  indexed_ = indexed;
+}
+
+std::uint32_t FieldGraph::advance(Row rows, Row max_rows, const LiveRows& live, const std::atomic<bool>& stop) {
+  for (;;) {
+    {
+      const std::shared_lock<FairSharedMutex> insertion(inserting_);
+      Unit unit{0, 0};
+      std::shared_ptr<Graph> graph;
+      const Claim got = claim(rows, max_rows, unit, graph);
+      if (got == Claim::nothing) return 0;
+      if (got == Claim::taken) {
+        Row row = unit.first;
+        try {
+          bool alive[kUnitRows];
+          std::fill(std::begin(alive), std::end(alive), true);
+          live.mark(unit.first, unit.last - unit.first, alive);
+          for (; row < unit.last && !stop.load(std::memory_order_relaxed); ++row) {
+            if (alive[row - unit.first] && !graph->contains(row)) graph->insert(row, row);
+          }
+        } catch (...) {
+          settle(unit, row);
+          throw;
+        }
+        settle(unit, row);
+        return row - unit.first;
+      }
+    }
+    make_room(rows);
+  }
+}
+
+void FieldGraph::make_room(Row rows) {
+  const std::unique_lock<FairSharedMutex> rest(inserting_);
+  std::shared_ptr<Graph> old;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    old = graph_;
+  }
+  if (old != nullptr && old->capacity() >= rows) return;  // another thread was quicker
+  const std::uint64_t doubled = old == nullptr ? std::uint64_t{rows} + rows / 4 : std::uint64_t{old->capacity()} * 2;
+  const auto capacity = static_cast<Node>(std::min<std::uint64_t>(std::max<std::uint64_t>(rows, doubled), UINT32_MAX));
+  std::shared_ptr<Graph> roomier = old == nullptr ? std::make_shared<Graph>(vectors_, options_, capacity) : old->grown(capacity);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  graph_ = std::move(roomier);
+}
+
+Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows) {
+  const std::unique_lock<FairSharedMutex> rest(inserting_);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (graph_ != nullptr && indexed_ >= rows) return indexed_;
+  graph_ = std::move(graph);
+  indexed_ = rows;
+  claimed_ = rows;
+  returned_.clear();
+  return indexed_;
+}
+
+}  // namespace vecdb

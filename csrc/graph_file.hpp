@@ -1,0 +1,43 @@
+// The graph of a field as the bytes of a derived file, and back. The bytes are described in docs/file_format.md, "Graph files".
+//
+// Invariant: what load returns has passed every check: checksums, identity, sizes, and each level, link and entry. Thread rule: save runs
+// while nothing is inserted; otherwise pure functions.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "graph.hpp"
+#include "types.hpp"
+#include "vectors.hpp"
+
+namespace vecdb {
+
+// What a file must agree with to be of this field.
+struct GraphIdentity {
+  std::array<std::uint8_t, 16> uuid;
+  std::uint64_t generation;
+  std::uint32_t field;
+  std::uint32_t dim;
+  Metric metric;
+  std::uint32_t m;
+};
+
+// The exact size of the file of rows [0, rows) of the graph.
+std::uint64_t graph_file_size(const Graph& graph, Row rows);
+
+// Writes graph_file_size bytes; throws Error when they do not fit.
+void save_graph(const Graph& graph, Row rows, const GraphIdentity& identity, std::uint64_t lsn, std::uint8_t* buffer, std::uint64_t size);
+
+struct LoadedGraph {
+  std::unique_ptr<Graph> graph;
+  Row rows;  // covered
+  std::uint64_t lsn;
+};
+
+// Throws Error corruption for a file that is damaged, another field's, or covers more than max_rows rows.
+LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const GraphIdentity& expected, const Vectors& vectors,
+                       const GraphOptions& options, Row max_rows);
+
+}  // namespace vecdb

@@ -1,0 +1,176 @@
+#include "indexer.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace vecdb {
+
+namespace {
+
+// A tail shorter than this is not worth a thread: scanning it costs less than a search in a graph would.
+constexpr Row kWorthThread = 256;
+
+constexpr Row kNoBound = std::numeric_limits<Row>::max();
+
+}  // namespace
+
+Indexer::Indexer(std::vector<IndexedField*> fields, std::uint32_t threads) : fields_(std::move(fields)), threads_(threads) {}
+
+Row Indexer::most_unclaimed() const {
+  Row most = 0;
+  for (IndexedField* field : fields_) most = std::max(most, field->graph().unclaimed(field->rows()));
+  return most;
+}
+
+bool Indexer::all_covered() const {
+  return std::all_of(fields_.begin(), fields_.end(), [](IndexedField* field) { return field->graph().waiting(field->rows()) == 0; });
+}
+
+std::uint32_t Indexer::advance_longest(Row max_rows) {
+  IndexedField* longest = nullptr;
+  Row most = 0;
+  for (IndexedField* field : fields_) {
+    const Row unclaimed = field->graph().unclaimed(field->rows());
+    if (unclaimed <= most) continue;
+    most = unclaimed;
+    longest = field;
+  }
+  return longest == nullptr ? 0 : longest->graph().advance(longest->rows(), max_rows, *longest, stopping_);
+}
+
+void Indexer::wake() noexcept { start_workers(kWorthThread); }
+
+void Indexer::set_threads(std::uint32_t threads) noexcept {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threads_ = threads;
+  }
+  wake();
+}
+
+void Indexer::start_workers(Row from) noexcept {
+  const Row most = most_unclaimed();
+  if (most < from) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (auto worker = workers_.begin(); worker != workers_.end();) {
+    if (!worker->has_ended) {
+      ++worker;
+      continue;
+    }
+    worker->thread.join();
+    worker = workers_.erase(worker);
+  }
+  // One thread for each stretch of work that is worth one.
+  const std::uint32_t useful = std::min<std::uint32_t>(threads_, 1 + most / kWorthThread);
+  while (running_ < useful && !stopping_) {
+    try {
+      Worker& worker = workers_.emplace_back();
+      try {
+        worker.thread = std::thread([this, &worker] { work(worker); });
+      } catch (...) {
+        workers_.pop_back();
+        throw;
+      }
+      ++running_;
+    } catch (const std::exception&) {
+      return;  // no thread to be had now: the next write tries again, writers help above the bound, and waiters work themselves
+    }
+  }
+}
+
+void Indexer::work(Worker& self) noexcept {
+  for (;;) {
+    std::exception_ptr failure;
+    std::uint32_t done = 0;
+    try {
+      done = advance_longest(kNoBound);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    progress_.notify_all();
+    if (failure) failure_ = failure;
+    // Looked at again under the lock: work that appeared since then either is seen here, or its wake() finds this thread gone.
+    const bool is_surplus = running_ > threads_;
+    if (failure || stopping_ || is_surplus || (done == 0 && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
+      --running_;
+      self.has_ended = true;
+      return;
+    }
+  }
+}
+
+void Indexer::rethrow_failure() {
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+std::uint32_t Indexer::help(std::uint32_t max_rows) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    rethrow_failure();
+  }
+  const auto is_over = [](IndexedField* field) { return field->graph().waiting(field->rows()) > field->graph().bound(); };
+  std::uint32_t done = 0;
+  while (done < max_rows && std::any_of(fields_.begin(), fields_.end(), is_over)) {
+    const std::uint32_t step = advance_longest(max_rows - done);
+    if (step == 0) break;  // all of it is in other threads' hands
+    done += step;
+  }
+  if (done > 0) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    progress_.notify_all();
+  }
+  return done;
+}
+
+bool Indexer::wait(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  std::unique_lock<std::mutex> lock(mutex_);
+  ++waiting_;
+  const auto leave = [&](bool covered) {
+    --waiting_;
+    return covered;
+  };
+  for (;;) {
+    if (failure_) {
+      --waiting_;
+      rethrow_failure();
+    }
+    if (all_covered()) return leave(true);
+    if (std::chrono::steady_clock::now() >= deadline || stopping_) return leave(false);
+    if (threads_ > 0) {
+      lock.unlock();
+      start_workers(1);
+      lock.lock();
+    }
+    if (running_ == 0 && !failure_) {
+      lock.unlock();
+      std::uint32_t done = 0;
+      try {
+        done = advance_longest(kNoBound);
+      } catch (...) {
+        lock.lock();
+        --waiting_;
+        throw;
+      }
+      lock.lock();
+      if (done > 0) continue;
+    }
+    // Bounded, because a helping writer finishes units without being a worker.
+    progress_.wait_until(lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(20)));
+  }
+}
+
+void Indexer::stop() noexcept {
+  stopping_ = true;
+  std::list<Worker> workers;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    workers.swap(workers_);
+    progress_.notify_all();
+  }
+  for (Worker& worker : workers) worker.thread.join();
+}
+
+}  // namespace vecdb

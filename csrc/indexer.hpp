@@ -1,0 +1,74 @@
+// Moves the tails of all fields into their graphs: by background threads that live only while there is work, by writers that help, or by
+// those who wait for it.
+//
+// Invariant: an idle index has no thread; stop() leaves none running. An error of a background thread is kept and thrown by the next help
+// or wait. Thread rule: every call is thread-safe.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "field_graph.hpp"
+#include "types.hpp"
+
+namespace vecdb {
+
+// One field's work as the indexer sees it.
+class IndexedField : public LiveRows {
+ public:
+  virtual FieldGraph& graph() = 0;
+  // Rows that searches see. Safe at any time.
+  virtual Row rows() const = 0;
+};
+
+class Indexer {
+ public:
+  // fields must outlive the indexer. At most `threads` run in the background.
+  Indexer(std::vector<IndexedField*> fields, std::uint32_t threads);
+  ~Indexer() { stop(); }
+  Indexer(const Indexer&) = delete;
+  Indexer& operator=(const Indexer&) = delete;
+
+  // There may be work: starts threads where a tail is long enough to be worth one. Never throws.
+  void wake() noexcept;
+  void set_threads(std::uint32_t threads) noexcept;
+  // Work in this thread while a tail is longer than its bound, on at most max_rows rows; returns how many were done.
+  std::uint32_t help(std::uint32_t max_rows);
+  // Wait until no tail needs a graph; false when that took too long. Works itself when no background thread does.
+  bool wait(std::chrono::milliseconds timeout);
+  void stop() noexcept;
+
+ private:
+  struct Worker {
+    std::thread thread;
+    bool has_ended = false;
+  };
+
+  Row most_unclaimed() const;
+  bool all_covered() const;
+  std::uint32_t advance_longest(Row max_rows);
+  void start_workers(Row from) noexcept;
+  void work(Worker& self) noexcept;
+  void rethrow_failure();
+
+  const std::vector<IndexedField*> fields_;
+  std::atomic<bool> stopping_{false};
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable progress_;
+  std::uint32_t threads_;
+  std::uint32_t running_ = 0;
+  std::uint32_t waiting_ = 0;  // callers of wait: they want even the shortest tail done
+  std::list<Worker> workers_;
+  std::exception_ptr failure_;
+};
+
+}  // namespace vecdb

@@ -1,0 +1,58 @@
+// Which way a search goes: an exact scan, or a walk over the graph, by exact cardinality and by costs measured on this machine.
+//
+// Invariant: a graph is chosen only when its predicted cost is below half of the exact scan's, and gets a budget of distances that costs
+// no more than that half; whoever runs it turns to the exact scan when the budget is used up. So the worst case is 1.5 exact scans.
+// Everything here is a pure function of its arguments, but for the one measurement a process.
+#pragma once
+
+#include <cstdint>
+
+#include "types.hpp"
+
+namespace vecdb {
+
+enum class Strategy : std::uint32_t { empty = 0, exact = 1, graph = 2, tag = 3, sweep = 4 };  // values as in vecdb_plan_kind
+
+enum class Accuracy { approximate, exact };
+
+// Nanoseconds. A row of b bytes costs per_row + b * per_byte.
+struct RowCost {
+  double per_row;
+  double per_byte;
+
+  double of(std::uint32_t dim) const { return per_row + static_cast<double>(dim) * sizeof(float) * per_byte; }
+};
+
+struct Costs {
+  RowCost stream;  // a scanned row that follows the last one
+  RowCost gather;  // a row from anywhere
+};
+
+// Measured once a process, on first use, within some milliseconds. Thread-safe.
+const Costs& measured_costs();
+
+struct Workload {
+  std::uint32_t dim = 0;
+  Row rows = 0;                   // dead ones included
+  Row indexed = 0;                // rows that the graph covers; 0 without one
+  std::uint64_t total = 0;        // live rows
+  std::uint64_t cardinality = 0;  // live rows that match
+  std::uint32_t k = 0;
+  std::uint32_t ef = 0;  // 0: to be chosen
+  Accuracy accuracy = Accuracy::approximate;
+};
+
+struct Plan {
+  Strategy strategy = Strategy::empty;
+  std::uint32_t ef = 0;            // 0 unless a graph is walked
+  double cost_exact_ns = 0;        // predicted, one query
+  double cost_graph_ns = 0;        // infinite without a graph
+  std::uint64_t max_distances = 0;  // the walk's budget
+};
+
+// The beam width that reaches a recall of 0.95 at the default m and ef_construction on data that is hard for a graph.
+std::uint32_t default_ef(std::uint32_t k, std::uint64_t rows);
+
+Plan choose_plan(const Workload& workload, const Costs& costs);
+
+}  // namespace vecdb

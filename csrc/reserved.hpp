@@ -1,0 +1,71 @@
+// An array that grows without ever moving: address space is reserved once and made usable piece by piece, so that readers
+// keep their pointers while one writer grows it. New elements are zero bytes.
+// One thread grows at a time; elements published to a reader by other means stay readable during growth.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace vecdb {
+
+// Ask for huge pages wherever a whole one fits in [start, start + bytes).
+void advise_huge_pages(void* start, std::size_t bytes);
+
+// The pages behind a ReservedArray.
+class Reservation {
+ public:
+  // Reserves max_bytes, but at most 256 GiB, less when this process has reserved much already, and halves that while the
+  // system refuses, down to 1 GiB.
+  explicit Reservation(std::size_t max_bytes);
+  ~Reservation();
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+
+  void* base() const { return base_; }
+  std::size_t reserved_bytes() const { return reserved_; }
+  // Bytes that are readable and writable.
+  std::size_t usable_bytes() const { return usable_; }
+
+  // Make at least the first bytes bytes usable. Throws Error capacity past the reservation.
+  void commit(std::size_t bytes);
+  // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit is never called.
+  void show_file(int fd, std::size_t bytes);
+
+ private:
+  void check_room(std::size_t bytes) const;
+
+  void* base_ = nullptr;
+  std::size_t reserved_ = 0;
+  std::size_t usable_ = 0;
+};
+
+template <class T>
+class ReservedArray {
+  static_assert(std::is_trivially_destructible_v<T>, "elements are dropped with their pages");
+
+ public:
+  explicit ReservedArray(std::uint64_t max_count) : pages_(static_cast<std::size_t>(max_count) * sizeof(T)) {}
+
+  T* data() { return static_cast<T*>(pages_.base()); }
+  const T* data() const { return static_cast<const T*>(pages_.base()); }
+  T& operator[](std::size_t i) { return data()[i]; }
+  const T& operator[](std::size_t i) const { return data()[i]; }
+
+  // What the writer made usable; a reader is told its count by whoever published the elements.
+  std::size_t size() const { return count_; }
+  std::size_t committed_bytes() const { return pages_.usable_bytes(); }
+
+  // Make elements [0, count) usable; never shrinks.
+  void grow(std::size_t count) {
+    if (count <= count_) return;
+    pages_.commit(count * sizeof(T));
+    count_ = count;
+  }
+
+ private:
+  Reservation pages_;
+  std::size_t count_ = 0;
+};
+
+}  // namespace vecdb

@@ -1,0 +1,78 @@
+// The two ways to find the nearest rows of a query: scan every allowed row, or walk a graph. Both offer what they find to
+// one Ranking, and both get distances from Vectors, so that a row has the same score whichever way found it.
+// Functions are re-entrant; a Ranking and a Scratch belong to one search at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "graph.hpp"
+#include "scratch.hpp"
+#include "types.hpp"
+#include "vectors.hpp"
+
+namespace vecdb {
+
+// The rows that may be hits: below limit, and with a set bit (64 rows a word, ascending). Without bits every row below limit.
+struct RowSet {
+  const std::uint64_t* bits;
+  Row limit;
+
+  bool contains(Row row) const { return row < limit && (bits == nullptr || (bits[row >> 6] >> (row & 63) & 1) != 0); }
+};
+
+// Which of two rows with equal scores comes first; asked for nothing else.
+class TieBreak {
+ public:
+  virtual ~TieBreak() = default;
+  virtual bool before(Row a, Row b) const = 0;
+};
+
+// The best k rows offered so far, in the order of their scores; equal scores in the order of ties, or, without it, of rows.
+// A row may be offered once only.
+class Ranking {
+ public:
+  // vectors says how distances become scores; ties may be nullptr. Both must outlive the ranking.
+  Ranking(std::uint32_t k, const Vectors& vectors, const TieBreak* ties);
+
+  std::size_t size() const { return heap_.size(); }
+  // A kernel distance above this cannot enter any more.
+  float worst() const { return worst_; }
+  void offer(float kernel_distance, Row row) {
+    if (kernel_distance > worst_) return;
+    place(kernel_distance, row);
+  }
+  // The rows, best first, with their kernel distances; leaves the ranking empty.
+  std::vector<Candidate> take();
+
+ private:
+  // key orders as scores do: smaller is better.
+  struct Entry {
+    float key;
+    float distance;
+    Row row;
+  };
+
+  bool is_better(const Entry& a, const Entry& b) const;
+  void place(float kernel_distance, Row row);
+  void tighten();
+
+  std::uint32_t k_;
+  const Vectors& vectors_;
+  const TieBreak* ties_;
+  float worst_;
+  std::vector<Entry> heap_;  // worst entry at the front
+};
+
+// Offer every allowed row of [first, last).
+void scan_range(const Vectors& vectors, const Query& query, Row first, Row last, const RowSet& allowed, Ranking& ranking);
+// Offer these rows.
+void scan_list(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking);
+
+// Walk the graph towards the query and offer the nearest allowed rows that were met, at most ef of them. Every node may be
+// walked over, whether allowed or not. Gives up once it has computed max_distances distances, give or take one node's links.
+Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, std::uint32_t ef,
+                  std::uint64_t max_distances, Scratch& scratch, Ranking& out);
+
+}  // namespace vecdb

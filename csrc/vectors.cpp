@@ -1,0 +1,172 @@
+// Storing, mapping and checking rows; the distances themselves are in vectors.hpp, where they can be inlined.
+
+#include "vectors.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "crc32c.hpp"
+#include "error.hpp"
+
+namespace vecdb {
+namespace {
+
+constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 32;
+constexpr std::size_t kBlockBytes = std::size_t{64} << 10;
+// The CPU follows a sequential read by itself after the first lines.
+constexpr std::size_t kMaxPrefetchBytes = 1024;
+
+std::uint32_t shift_of(std::uint32_t power_of_two) {
+  std::uint32_t shift = 0;
+  while ((1U << shift) < power_of_two) ++shift;
+  return shift;
+}
+
+std::uint32_t checked_dim(std::uint32_t dim) {
+  if (dim == 0) throw Error(Code::invalid_argument, "dim is 0, expected at least 1");
+  return dim;
+}
+
+}  // namespace
+
+std::uint32_t rows_per_block(std::uint32_t dim) {
+  const std::size_t row_bytes = std::max<std::size_t>(dim, 1) * sizeof(float);
+  std::uint32_t rows = 1;
+  while (2 * rows * row_bytes <= kBlockBytes) rows *= 2;
+  return rows;
+}
+
+Query::Query(const float* values, std::uint32_t dim, Metric metric) : lanes_((static_cast<std::size_t>(dim) + 15) / 16) {
+  std::memcpy(lanes_.data(), values, dim * sizeof(float));
+  if (metric == Metric::cosine) inverse_norm_ = vecdb::inverse_norm(values, dim);
+}
+
+Vectors::Vectors(std::uint32_t dim, Metric metric)
+    : dim_(checked_dim(dim)),
+      metric_(metric),
+      kernel_(metric == Metric::l2 ? kernels().l2_squared : kernels().dot),
+      block_shift_(shift_of(rows_per_block(dim))),
+      block_mask_(rows_per_block(dim) - 1),
+      prefetch_bytes_(std::min(dim * sizeof(float), kMaxPrefetchBytes)),
+      pages_(kMaxRows * dim * sizeof(float)),
+      values_(static_cast<const float*>(pages_.base())),
+      ready_(kMaxRows / rows_per_block(dim)),
+      inverse_norms_(metric == Metric::cosine ? kMaxRows : 1) {}
+
+void Vectors::claim(Source source) {
+  if (source_ == Source::none) source_ = source;
+  if (source_ != source) {
+    throw Error(Code::invalid_argument, source == Source::file ? "rows of this field were appended to memory, so no file can be mapped"
+                                                               : "rows of this field are mapped from a file; write to the file, then map it");
+  }
+}
+
+void Vectors::check_total(std::uint64_t total) const {
+  if (total >= kMaxRows) {
+    throw Error(Code::capacity, std::to_string(total) + " rows are needed, a field holds fewer than 4294967296; use another collection");
+  }
+}
+
+void Vectors::append(const float* rows, std::uint64_t count) {
+  claim(Source::memory);
+  const std::uint64_t before = rows_.load(std::memory_order_relaxed);
+  check_total(count);
+  const std::uint64_t total = before + count;
+  check_total(total);
+  pages_.commit(total * dim_ * sizeof(float));
+  if (metric_ == Metric::cosine) inverse_norms_.grow(total);
+  float* const start = static_cast<float*>(pages_.base());
+  if (count > 0) std::memcpy(start + before * dim_, rows, count * dim_ * sizeof(float));
+  compute_norms(static_cast<Row>(before), static_cast<Row>(total));
+  rows_.store(static_cast<Row>(total), std::memory_order_release);
+  all_ready_.store(static_cast<Row>(total), std::memory_order_release);
+}
+
+void Vectors::map(int fd, std::uint64_t rows) {
+  claim(Source::file);
+  check_total(rows);
+  if (rows < rows_.load(std::memory_order_relaxed)) {
+    throw Error(Code::invalid_argument,
+                std::to_string(rows) + " rows are to be mapped, fewer than the " + std::to_string(this->rows()) + " that are mapped already");
+  }
+  pages_.show_file(fd, rows * dim_ * sizeof(float));
+  if (metric_ == Metric::cosine) inverse_norms_.grow(rows);
+  ready_.grow((rows + block_mask_) >> block_shift_);
+  rows_.store(static_cast<Row>(rows), std::memory_order_release);
+}
+
+void Vectors::expect_checksums(const std::uint32_t* crcs, std::uint64_t blocks) {
+  const std::uint64_t whole = rows() >> block_shift_;
+  if (blocks > whole) {
+    throw Error(Code::invalid_argument,
+                std::to_string(blocks) + " checksums were given, the field has " + std::to_string(whole) + " whole blocks of rows");
+  }
+  std::vector<std::uint32_t> expected(crcs, crcs + blocks);
+  const std::lock_guard<std::mutex> lock(blocks_mutex_);
+  expected_ = std::move(expected);
+}
+
+void Vectors::overwrite(Row row, const float* values) {
+  if (source_ != Source::memory || row >= rows()) {
+    throw Error(Code::invalid_argument, "row " + std::to_string(row) + " cannot be replaced: " + std::to_string(rows()) +
+                                            " rows are stored, and rows that are mapped from a file are read-only");
+  }
+  std::memcpy(static_cast<float*>(pages_.base()) + static_cast<std::size_t>(row) * dim_, values, dim_ * sizeof(float));
+  compute_norms(row, row + 1);
+}
+
+float Vectors::score(float distance) const { return metric_ == Metric::l2 ? std::sqrt(distance) : -distance; }
+
+void Vectors::compute_norms(Row first, Row last) const {
+  if (metric_ != Metric::cosine) return;
+  for (Row row = first; row < last; ++row) inverse_norms_[row] = inverse_norm(start(row), dim_);
+}
+
+void Vectors::check_block(std::uint64_t block) const {
+  if (block >= expected_.size()) return;
+  const Row first = static_cast<Row>(block << block_shift_);
+  const std::size_t bytes = (static_cast<std::size_t>(block_mask_) + 1) * dim_ * sizeof(float);
+  const std::uint32_t seen = crc32c(0, start(first), bytes);
+  if (seen != expected_[block]) {
+    throw Error(Code::corruption, "rows " + std::to_string(first) + " to " + std::to_string(first + block_mask_) +
+                                      " of the file of vectors have CRC32C " + std::to_string(seen) + ", expected " +
+                                      std::to_string(expected_[block]) + "; restore the file from a backup");
+  }
+}
+
+void Vectors::prepare_block(Row row) const {
+  const std::lock_guard<std::mutex> lock(blocks_mutex_);
+  const std::uint64_t block = row >> block_shift_;
+  const std::uint32_t ready = ready_[block].load(std::memory_order_relaxed);
+  const Row first = static_cast<Row>(block << block_shift_);
+  // Rows that were mapped after the block was first used need their norms, no second check.
+  const std::uint32_t present = std::min<std::uint32_t>(block_mask_ + 1, rows() - first);
+  if (ready >= present) return;
+  if (ready == 0) check_block(block);
+  compute_norms(first + ready, first + present);
+  ready_[block].store(present, std::memory_order_release);
+  advance_all_ready();
+}
+
+// REQUIRES blocks_mutex_. Amortised constant: a block is passed once.
+void Vectors::advance_all_ready() const {
+  const Row rows = this->rows();
+  Row ready = all_ready_.load(std::memory_order_relaxed);
+  while (ready < rows) {
+    const std::uint32_t block = ready >> block_shift_;
+    const Row end = (block << block_shift_) + ready_[block].load(std::memory_order_relaxed);
+    if (end <= ready) break;
+    ready = end;
+    if ((ready & block_mask_) != 0) break;
+  }
+  all_ready_.store(ready, std::memory_order_release);
+}
+
+void Vectors::verify_all() const {
+  const std::lock_guard<std::mutex> lock(blocks_mutex_);
+  for (std::uint64_t block = 0; block < expected_.size(); ++block) check_block(block);
+}
+
+}  // namespace vecdb

@@ -1,0 +1,132 @@
+// The vectors of one field by row, in memory of its own or mapped from a file, and every distance to them. A block of rows
+// (about 64 KiB) becomes ready when it is first touched: its checksum, where one is expected, is compared, and under
+// cosine its inverse norms are computed. A row never moves.
+// One thread appends, maps or sets checksums at a time; any thread reads rows that were published to it, meanwhile.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "distance.hpp"
+#include "reserved.hpp"
+#include "types.hpp"
+
+namespace vecdb {
+
+// Rows in one checksum block: the largest power of two whose rows are within 64 KiB, at least 1.
+std::uint32_t rows_per_block(std::uint32_t dim);
+
+// A prepared query: a copy of the vector, aligned, and its inverse norm for cosine. Immutable.
+class Query {
+ public:
+  Query(const float* values, std::uint32_t dim, Metric metric);
+
+  const float* values() const { return lanes_.data()->values; }
+  float inverse_norm() const { return inverse_norm_; }
+
+ private:
+  struct alignas(64) Lane {
+    float values[16];
+  };
+  std::vector<Lane> lanes_;
+  float inverse_norm_ = 1.0F;
+};
+
+class Vectors {
+ public:
+  Vectors(std::uint32_t dim, Metric metric);
+
+  std::uint32_t dim() const { return dim_; }
+  Metric metric() const { return metric_; }
+  // Rows stored so far.
+  Row rows() const { return rows_.load(std::memory_order_acquire); }
+
+  // Store count rows after the last. REQUIRES that map is never called.
+  void append(const float* rows, std::uint64_t count);
+  // Show rows [0, rows) of the file; fd may be closed after. A later call shows more of the same file.
+  // REQUIRES that append is never called, and that the rows are written already.
+  void map(int fd, std::uint64_t rows);
+  // Expect these checksums of blocks [0, blocks), compared before a block's first use; other blocks are trusted.
+  void expect_checksums(const std::uint32_t* crcs, std::uint64_t blocks);
+  // Replace a row. REQUIRES append was used for it, and that no other thread uses this row meanwhile.
+  void overwrite(Row row, const float* values);
+
+  // Throws Error corruption where the row's block differs from its checksum. REQUIRES row < rows().
+  const float* row(Row row) const {
+    prepare(row);
+    return start(row);
+  }
+  // l2: squared; dot: negated; cosine: negated cosine. NaN (an overflowing sum) counts as infinitely far.
+  float distance(const Query& query, Row row) const {
+    prepare(row);
+    return finish(kernel_(query.values(), start(row), dim_), query.inverse_norm(), row);
+  }
+  float distance(Row a, Row b) const {
+    prepare(a);
+    prepare(b);
+    return finish(kernel_(start(a), start(b), dim_), metric_ == Metric::cosine ? inverse_norms_[a] : 1.0F, b);
+  }
+  // What a user sees of a kernel distance. l2: Euclidean distance; dot, cosine: the similarity.
+  float score(float distance) const;
+
+  // Ask for the row's first cache lines. Never faults.
+  void prefetch(Row row) const {
+    const char* line = static_cast<const char*>(static_cast<const void*>(start(row)));
+    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i);
+  }
+
+  // Compare every block that has a checksum now; throws Error corruption for the first that differs.
+  void verify_all() const;
+
+  std::uint64_t vector_bytes() const { return static_cast<std::uint64_t>(rows()) * dim_ * sizeof(float); }
+  std::uint64_t norm_bytes() const { return metric_ == Metric::cosine ? static_cast<std::uint64_t>(rows()) * sizeof(float) : 0; }
+
+ private:
+  static constexpr std::size_t kCacheLine = 64;
+
+  // Rows of a block that may be used, counted from its first: 0 until the block is first touched.
+  using ReadyRows = std::atomic<std::uint32_t>;
+
+  enum class Source { none, memory, file };
+
+  const float* start(Row row) const { return values_ + static_cast<std::size_t>(row) * dim_; }
+  void prepare(Row row) const {
+    if (row < all_ready_.load(std::memory_order_acquire)) return;
+    if (ready_[row >> block_shift_].load(std::memory_order_acquire) > (row & block_mask_)) return;
+    prepare_block(row);
+  }
+  float finish(float sum, float inverse_norm, Row row) const {
+    if (metric_ == Metric::l2) return sum;
+    const float distance = metric_ == Metric::cosine ? -(sum * inverse_norm * inverse_norms_[row]) : -sum;
+    return distance == distance ? distance : kInfinitelyFar;
+  }
+  static constexpr float kInfinitelyFar = __builtin_huge_valf();
+
+  void prepare_block(Row row) const;
+  void advance_all_ready() const;
+  void check_block(std::uint64_t block) const;
+  void compute_norms(Row first, Row last) const;
+  void claim(Source source);
+  void check_total(std::uint64_t total) const;
+
+  const std::uint32_t dim_;
+  const Metric metric_;
+  const Kernel kernel_;
+  const std::uint32_t block_shift_;
+  const std::uint32_t block_mask_;
+  const std::size_t prefetch_bytes_;
+  Source source_ = Source::none;
+  Reservation pages_;
+  const float* const values_;
+  std::atomic<Row> rows_{0};
+
+  mutable std::mutex blocks_mutex_;  // held while a block is made ready and while checksums change
+  mutable std::atomic<Row> all_ready_{0};  // rows below this need no look at ready_
+  mutable ReservedArray<ReadyRows> ready_;  // by block; mapped rows only
+  mutable ReservedArray<float> inverse_norms_;  // cosine only
+  std::vector<std::uint32_t> expected_;         // checksum by block, guarded by blocks_mutex_
+};
+
+}  // namespace vecdb

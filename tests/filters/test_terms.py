@@ -1,0 +1,65 @@
+"""
+Terms: what a payload gives to the index of a key.
+"""
+
+import random
+
+import pytest
+
+from vecdb.filters import KeyPath, terms
+from vecdb.filters.terms import number
+
+A = KeyPath.parse("a")
+
+
+def of(value):
+    return terms({"a": value}, A)
+
+
+@pytest.mark.parametrize("value", [None, [], [None]])
+def test_nothing_comes_from_nulls(value):
+    assert (frozenset(), ()) == of(value) == terms({}, A)
+
+
+def test_terms_keep_their_exact_type():
+    assert {("str", "1"), ("one",)} == of("1").tags
+    assert {("bool", True), ("one",)} == of(True).tags
+    assert {("int", 1), ("one",)} == of(1).tags
+    assert {("one",)} == of(1.0).tags
+    assert 3 == len(of([1, True, "1"]).tags - {("many",)})
+
+
+def test_numbers_are_ints_and_floats_but_not_bools():
+    assert () == of(True).numbers == of("1").numbers
+    assert ((1.0, 0),) == of(1).numbers == of(1.0).numbers == of([1, 1.0]).numbers
+    assert {(0.1, 0), (-3.0, 0)} == set(of([0.1, -3, "x"]).numbers)
+    assert "0.0" == str(of(-0.0).numbers[0][0])
+
+
+@pytest.mark.parametrize("value", ["x", ["x", "x", None], 1.5, [1.5, 1.5], {"k": 1}, [[1, 2]]])
+def test_one_distinct_element_is_marked_as_one(value):
+    assert ("one",) in of(value).tags
+    assert ("many",) not in of(value).tags
+
+
+@pytest.mark.parametrize("value", [["x", "y"], [1, 1.0], [1, True], ["1", 1], [{"k": 1}, "x"], [[1], [2]], ["x", 1.5]])
+def test_several_distinct_elements_are_marked_as_many(value):
+    assert ("many",) in of(value).tags
+    assert ("one",) not in of(value).tags
+
+
+def test_paths_with_brackets_give_the_terms_of_all_their_values():
+    payload = {"a": [{"b": ["x", "y"]}, {"b": 3}, {"c": "z"}]}
+    assert {("str", "x"), ("str", "y"), ("int", 3), ("many",)} == terms(payload, KeyPath.parse("a[].b")).tags
+
+
+def test_pairs_order_like_the_numbers_they_stand_for():
+    rng = random.Random(seed := 2)
+    print(f"seed {seed}")
+    numbers = [rng.choice([-1, 1]) * (2 ** rng.randrange(50, 64) + rng.randrange(-3, 4)) for _ in range(300)]
+    numbers += [float(n) for n in numbers[:100]] + [rng.uniform(-1e19, 1e19) for _ in range(100)]
+    for a in numbers:
+        for b in rng.sample(numbers, 20):
+            assert (a < b) is (number(a) < number(b))
+            assert (a == b) is (number(a) == number(b))
+    assert all(abs(number(n)[1]) <= 1024 for n in numbers)

@@ -1,0 +1,597 @@
+"""
+The live log: LSNs, segments, group commit, marks, refusals, and Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from log_harness import GENERATION, UUID, Opened, body, contents, create_log, open_log, read_log, small_segments
+from storage_doubles import CountingSystem, FaultySystem, FullDisk, QuickSystem
+
+from vecdb.errors import InternalError, InvalidArgument, ReadOnly, StorageError, VecdbError
+from vecdb.storage import files, wal
+from vecdb.storage.segments import MAX_BODY
+from vecdb.storage.wal import Log, Ticket
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "system", QuickSystem())
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    create_log(tmp_path / "wal")
+    return tmp_path / "wal"
+
+
+def test_calls_are_replayed_in_order_with_consecutive_lsns(directory: Path) -> None:
+    opened = open_log(directory)
+    lsns = [opened.write(body(i), b"", body(i)) for i in range(20)]
+    expected = [(i + 1, body(i) * 2) for i in range(20)]
+    assert list(range(1, 21)) == lsns
+    assert expected == opened.applied
+    assert expected == read_log(directory)
+    assert expected[7:] == read_log(directory, applied_lsn=7)
+    assert (20, 20) == (opened.log.last_lsn, opened.log.durable_lsn)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, MAX_BODY - 1, MAX_BODY, MAX_BODY + 1, 2 * MAX_BODY, 2 * MAX_BODY + 9])
+def test_a_call_of_any_size_is_one_group(directory: Path, size: int) -> None:
+    opened = open_log(directory)
+    records = max(1, -(-size // MAX_BODY))
+    call = (bytes(range(1, 252)) * (size // 251 + 1))[:size]
+    assert 1 == opened.write(b"before")
+    assert 1 + records == opened.write(call[: size // 3], call[size // 3 :])
+    assert 2 + records == opened.write(b"after")
+    assert [(1, b"before"), (1 + records, call), (2 + records, b"after")] == read_log(directory)
+
+
+def test_a_call_beyond_the_limit_is_refused_before_anything_is_written(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "MAX_CALL_BYTES", 1000)
+    opened = open_log(directory)
+    opened.write(bytes(1000))
+    before = contents(directory)
+    with pytest.raises(InvalidArgument, match="1,001 bytes, at most 1,000"):
+        opened.log.enqueue([bytes(1001)])
+    assert before == contents(directory)
+    assert 2 == opened.write(b"fits")
+
+
+def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_segments(monkeypatch, 4096)
+    directory = tmp_path / "wal"
+    create_log(directory)
+    opened = open_log(directory)
+    for i in range(200):
+        opened.write(body(i, 1000))
+    sizes = [len(data) for data in contents(directory).values()]
+    assert len(sizes) >= 3
+    assert sizes[1] < sizes[2]
+    opened.log.drop_through(100)
+    assert [(i + 1, body(i, 1000)) for i in range(100, 200)] == read_log(directory, applied_lsn=100)
+    opened.log.drop_through(10_000)
+    assert 1 == len(contents(directory))
+    opened.write(b"more")
+    assert (201, b"more") == read_log(directory, applied_lsn=199)[-1]
+
+
+def test_a_call_larger_than_a_segment_gets_one_that_fits_and_the_next_is_of_usual_size(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(bytes(20 << 20))
+    opened.write(b"next")
+    opened.write(bytes(8 << 20))
+    sizes = [len(data) for data in contents(directory).values()]
+    assert (20 << 20) < max(sizes) < (20 << 20) + 8192
+    assert sizes[-1] == 16 << 20
+    assert [20 << 20, 4, 8 << 20] == [len(call) for _, call in read_log(directory)]
+
+
+def test_a_checkpoint_starts_a_segment_so_that_the_log_can_shrink(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(bytes(1 << 20))
+    assert opened.log.bytes_since_checkpoint > 1 << 20
+    assert 1 == opened.log.switch_segment()
+    assert 0 == opened.log.bytes_since_checkpoint
+    opened.log.drop_through(1)
+    assert ["00000000000000000002.log"] == list(contents(directory))
+    opened.write(b"small")
+    assert 2 == opened.log.switch_segment()
+    opened.log.drop_through(2)
+    assert ["00000000000000000002.log"] == list(contents(directory)), "a nearly empty segment goes on"
+    opened.write(b"later")
+    assert [(3, b"later")] == read_log(directory, applied_lsn=2)
+
+
+def test_a_checkpoint_on_a_full_disk_goes_on_in_the_old_segment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk()
+    monkeypatch.setattr(files, "system", disk)
+    opened = open_log(directory)
+    opened.write(bytes(200_000))
+    disk.full = True
+    assert 1 == opened.log.switch_segment()
+    assert 2 == opened.write(b"still fits")
+    assert [(2, b"still fits")] == read_log(directory, applied_lsn=1)
+
+
+def test_a_call_without_room_on_the_disk_is_refused_and_nothing_is_changed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk()
+    monkeypatch.setattr(files, "system", disk)
+    opened = open_log(directory)
+    opened.write(b"first")
+    before = contents(directory)
+    disk.full = True
+    with pytest.raises(StorageError, match="free space") as caught:
+        opened.log.enqueue([bytes(400_000)])
+    assert errno.ENOSPC == caught.value.errno
+    assert before == contents(directory)
+    assert 2 == opened.write(b"small ones still fit")
+    disk.full = False
+    assert 3 == opened.write(bytes(400_000))
+    assert [1, 2, 3] == [lsn for lsn, _ in read_log(directory)]
+
+
+def test_many_threads_share_syncs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowSync(CountingSystem):
+        def before(self, name: str) -> None:
+            if name == "sync_data":
+                time.sleep(0.005)
+
+    opened = open_log(directory)
+    opened.write(b"first")
+    system = SlowSync()
+    monkeypatch.setattr(files, "system", system)
+    write_lock = threading.Lock()
+    done: list[int] = []
+
+    def work(thread: int) -> None:
+        for i in range(25):
+            with write_lock:
+                ticket = opened.log.enqueue([b"thread %d call %d" % (thread, i)], payload=(thread, i))
+            opened.log.wait(ticket)
+            assert opened.log.durable_lsn >= ticket.lsn
+            assert opened.log.last_lsn >= ticket.lsn
+            done.append(ticket.lsn)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(range(2, 202)) == sorted(done)
+    assert list(range(1, 202)) == [lsn for lsn, _ in opened.applied]
+    assert [b"thread %d call %d" % payload for _, payload in opened.applied[1:]] == [call for _, call in read_log(directory)[1:]]
+    assert system.calls.count("sync_data") < 150
+
+
+def test_one_ticket_may_be_waited_for_by_many_and_again(directory: Path) -> None:
+    opened = open_log(directory)
+    ticket = opened.log.enqueue([b"x"])
+    threads = [threading.Thread(target=opened.log.wait, args=(ticket,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    opened.log.wait(ticket)
+    assert ticket.done
+    with pytest.raises(InternalError):
+        opened.log.wait(Ticket(1))
+
+
+def test_an_idle_log_confirms_its_last_call_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_log(directory)
+    assert not opened.log.note_idle()
+    opened.write(b"call")
+    assert not opened.log.note_idle(), "not before a second has passed"
+    monkeypatch.setattr(wal, "IDLE_SECONDS", 0.0)
+    assert opened.log.note_idle()
+    assert not opened.log.note_idle()
+    assert 2 == opened.log.last_lsn
+    assert [(1, b"call")] == opened.applied
+    data = contents(directory)["00000000000000000001.log"]
+    damaged = data.replace(b"call", b"cal!")
+    (directory / "00000000000000000001.log").write_bytes(damaged)
+    with pytest.raises(Exception, match="a later one says that it was on the medium"):
+        read_log(directory)
+
+
+def test_marks_fit_behind_a_full_segment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "IDLE_SECONDS", 0.0)
+    room = len(contents(directory)["00000000000000000001.log"]) - 64 - 2 * 40
+    opened = open_log(directory)
+    opened.write(bytes(room - 40 - 40))
+    opened.write(b"")
+    assert opened.log.note_idle()
+    assert 4 == opened.log.close(clean=True)
+    assert ["00000000000000000001.log"] == list(contents(directory))
+    assert [1, 2] == [lsn for lsn, _ in read_log(directory, clean_lsn=4)]
+
+
+def test_an_orderly_end_is_marked_and_needs_no_mending(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(b"call")
+    clean_lsn = opened.log.close(clean=True)
+    assert 2 == clean_lsn
+    before = contents(directory)
+    again = open_log(directory, clean_lsn=clean_lsn)
+    assert [(1, b"call")] == again.replayed
+    assert clean_lsn == again.log.close(clean=True)
+    assert before == contents(directory)
+    third = open_log(directory, clean_lsn=clean_lsn)
+    assert 3 == third.write(b"next")
+    assert [(1, b"call"), (3, b"next")] == read_log(directory)
+
+
+def test_reopening_again_and_again_keeps_everything(directory: Path) -> None:
+    expected: list[tuple[int, bytes]] = []
+    for i in range(12):
+        opened = open_log(directory)
+        assert expected == opened.replayed
+        if i % 3:
+            expected.append((opened.write(body(i, 300 * i)), body(i, 300 * i)))
+        opened.log.close(clean=i % 4 == 0)
+    assert expected == read_log(directory)
+
+
+def test_opening_to_read_changes_nothing(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(b"call")
+    (directory / "00000000000000000009.log.tmp").write_bytes(b"left over")
+    before = contents(directory)
+    reader = open_log(directory, writable=False)
+    assert [(1, b"call")] == reader.replayed
+    with pytest.raises(ReadOnly, match="mode='a'"):
+        reader.log.enqueue([b"x"])
+    assert not reader.log.note_idle()
+    reader.log.close(clean=True)
+    assert before == contents(directory)
+    open_log(directory)
+    assert not any(name.endswith(".tmp") for name in contents(directory))
+
+
+def test_os_durability_never_syncs_a_call_and_never_claims_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = CountingSystem()
+    opened = open_log(directory, durability="os")
+    opened.write(b"first")
+    monkeypatch.setattr(files, "system", system)
+    durable = opened.log.durable_lsn
+    for i in range(10):
+        opened.write(body(i))
+    assert "sync_data" not in system.calls
+    assert durable == opened.log.durable_lsn < opened.log.last_lsn == 11
+    monkeypatch.setattr(wal, "IDLE_SECONDS", 0.0)
+    assert not opened.log.note_idle()
+    assert 11 == opened.log.switch_segment() == opened.log.durable_lsn
+    assert 11 == len(read_log(directory))
+
+
+def test_an_unknown_durability_is_refused(directory: Path) -> None:
+    with pytest.raises(InvalidArgument, match='expected "fsync" or "os"'):
+        open_log(directory, durability="none")
+
+
+def test_a_failing_apply_makes_the_log_read_only_and_the_call_is_replayed(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+
+    def fail(ticket: Ticket) -> None:
+        raise MemoryError("no room")
+
+    opened.log.apply = fail
+    with pytest.raises(StorageError, match="no room.*read-only from now on"):
+        opened.write(b"second")
+    with pytest.raises(ReadOnly):
+        opened.log.enqueue([b"third"])
+    assert [(1, b"first"), (2, b"second")] == read_log(directory)
+
+
+def test_a_failed_sync_fails_all_who_wait_and_is_never_tried_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+    reached, go_on = threading.Event(), threading.Event()
+
+    class FailingSync(CountingSystem):
+        def before(self, name: str) -> None:
+            if name == "sync_data":
+                reached.set()
+                go_on.wait()
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    system = FailingSync()
+    monkeypatch.setattr(files, "system", system)
+    errors: list[BaseException] = []
+
+    def write(ticket: Ticket) -> None:
+        try:
+            opened.log.wait(ticket)
+        except StorageError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(opened.log.enqueue([b"leader"]),))]
+    threads[0].start()
+    reached.wait()
+    threads += [threading.Thread(target=write, args=(opened.log.enqueue([b"waits"]),)) for _ in range(3)]
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert 4 == len({id(error) for error in errors})
+    assert all("read-only from now on" in str(error) and isinstance(error, StorageError) and error.errno == errno.EIO for error in errors)
+    assert opened.log.failed is not None
+    with pytest.raises(ReadOnly, match="read-only from now on"):
+        opened.log.enqueue([b"later"])
+    with pytest.raises(ReadOnly):
+        opened.log.switch_segment()
+    with pytest.raises(StorageError):
+        opened.log.close(clean=True)
+    assert "sync_data" not in system.calls
+    assert [(1, b"first")] == opened.applied
+
+
+def test_ctrl_c_in_the_leader_comes_after_the_call_is_done(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting(CountingSystem):
+        def before(self, name: str) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    opened = open_log(directory)
+    opened.write(b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "system", Interrupting())
+        ticket = opened.log.enqueue([b"second"], payload=b"second")
+        with pytest.raises(KeyboardInterrupt):
+            opened.log.wait(ticket)
+    assert ticket.done
+    assert 3 == opened.write(b"third")
+    assert [(1, b"first"), (2, b"second"), (3, b"third")] == opened.applied == read_log(directory)
+
+
+def test_ctrl_c_in_a_follower_comes_after_the_call_is_done(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Held(CountingSystem):
+        def before(self, name: str) -> None:
+            if name == "sync_data" and threading.current_thread() is not threading.main_thread():
+                reached.set()
+                go_on.wait()
+
+    monkeypatch.setattr(files, "system", Held())
+    leader = threading.Thread(target=opened.write, args=(b"leader",))
+    leader.start()
+    reached.wait()
+    ticket = opened.log.enqueue([b"follower"], payload=b"follower")
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        go_on.set()
+
+    timer = threading.Timer(0.05, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        opened.log.wait(ticket)
+    leader.join()
+    timer.join()
+    assert ticket.done
+    assert [(1, b"first"), (2, b"leader"), (3, b"follower")] == opened.applied == read_log(directory)
+
+
+class RaisesOnce(QuickSystem):
+    """
+    Raises an interrupt before call number `at`, or after it.
+    """
+
+    def __init__(self, *, at: int, after: bool) -> None:
+        self.at = at
+        self.after = after
+        self.calls: list[str] = []
+
+    def __getattribute__(self, name: str) -> object:
+        method = super().__getattribute__(name)
+        if name not in CountingSystem.CALLS:
+            return method
+
+        def call(*arguments: object) -> object:
+            self.calls.append(name)
+            due = self.at == len(self.calls) - 1
+            if due and not self.after:
+                raise KeyboardInterrupt
+            result = method(*arguments)
+            if due:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("size", [50, 300_000])
+def test_an_interrupt_that_breaks_into_any_call_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, after: bool, size: int
+) -> None:
+    for at in range(100):
+        directory = tmp_path / f"wal-{at}"
+        create_log(directory)
+        opened = open_log(directory)
+        opened.write(b"first")
+        system = RaisesOnce(at=at, after=after)
+        tickets: list[Ticket] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "system", system)
+            for i in range(2):
+                try:
+                    tickets.append(opened.log.enqueue([body(i, size)], payload=body(i, size)))
+                    opened.log.wait(tickets[-1])
+                except KeyboardInterrupt:
+                    assert at < len(system.calls)
+            opened.log.drain()
+        assert opened.log.failed is None, f"calls {system.calls}: {opened.log.failed}"
+        assert all(ticket.done and ticket.error is None for ticket in tickets)
+        assert opened.applied == read_log(directory), f"calls {system.calls}"
+        assert [b"first", *(ticket.payload for ticket in tickets)] == [payload for _, payload in opened.applied]
+        clean_lsn = opened.log.close(clean=True)
+        open_log(directory, clean_lsn=clean_lsn).log.close(clean=True)
+        assert not any(name.endswith(".tmp") for name in contents(directory))
+        if at >= len(system.calls):
+            assert 2 == len(tickets)
+            break
+    assert at >= 4
+
+
+def test_a_leader_that_was_stopped_leaves_the_others_a_way_on(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+    reached, go_on = threading.Event(), threading.Event()
+
+    class StopsOnce(CountingSystem):
+        def before(self, name: str) -> None:
+            if name == "sync_data" and not reached.is_set():
+                reached.set()
+                go_on.wait()
+                raise SystemExit
+
+    monkeypatch.setattr(files, "system", StopsOnce())
+    stopped: list[BaseException] = []
+
+    def lead() -> None:
+        try:
+            opened.write(b"leader")
+        except SystemExit as error:
+            stopped.append(error)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    reached.wait()
+    followers = [threading.Thread(target=opened.log.wait, args=(opened.log.enqueue([b"f"], payload=b"f"),)) for _ in range(3)]
+    for thread in followers:
+        thread.start()
+    go_on.set()
+    for thread in [leader, *followers]:
+        thread.join()
+    assert 1 == len(stopped)
+    assert [(1, b"first"), (2, b"leader"), (3, b"f"), (4, b"f"), (5, b"f")] == opened.applied == read_log(directory)
+
+
+def test_an_interrupt_does_not_hide_a_failed_sync(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailsInterrupted(CountingSystem):
+        def before(self, name: str) -> None:
+            if name == "sync_data":
+                try:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                except OSError:
+                    raise KeyboardInterrupt  # noqa: B904 as Python does when a signal arrives in a handler
+
+    opened = open_log(directory)
+    opened.write(b"first")
+    system = FailsInterrupted()
+    monkeypatch.setattr(files, "system", system)
+    with pytest.raises(KeyboardInterrupt):
+        opened.write(b"second")
+    assert opened.log.failed is not None
+    monkeypatch.setattr(files, "system", CountingSystem())
+    with pytest.raises(ReadOnly):
+        opened.log.enqueue([b"third"])
+
+
+def test_an_interrupt_while_the_caller_handles_an_error_is_no_failure(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "system", RaisesOnce(at=1, after=False))
+        try:
+            raise OSError("something else")
+        except OSError:
+            with pytest.raises(KeyboardInterrupt):
+                opened.write(b"second")
+    assert opened.log.failed is None
+    assert 3 == opened.write(b"third")
+    assert [(1, b"first"), (2, b"second"), (3, b"third")] == read_log(directory)
+
+
+def workload(opened: Opened, confirmed: list[tuple[int, bytes]], issued: list[tuple[int, bytes]]) -> None:
+    for i, size in enumerate((60, 700, 5000, 20_000, 9, 3000)):
+        ticket = opened.log.enqueue([body(i, size)], payload=body(i, size))
+        issued.append((ticket.lsn, body(i, size)))
+        opened.log.wait(ticket)
+        confirmed.append(issued[-1])
+        if i == 3:
+            opened.log.switch_segment()
+        if i == 4:
+            opened.log.note_idle()
+    opened.log.close(clean=True)
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_a_fault_in_any_call_loses_nothing_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, error: int, sticky: bool) -> None:
+    small_segments(monkeypatch, 4096)
+    monkeypatch.setattr(wal, "IDLE_SECONDS", 0.0)
+    for at in range(300):
+        directory = tmp_path / f"wal-{at}"
+        create_log(directory)
+        first = open_log(directory)
+        first.write(b"before")
+        confirmed, issued = [(1, b"before")], [(1, b"before")]
+        system = FaultySystem(at=at, error=error, sticky=sticky)
+        raised: VecdbError | None = None
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "system", system)
+            opened: Opened | None = None
+            try:
+                opened = open_log(directory)
+                workload(opened, confirmed, issued)
+            except (StorageError, ReadOnly) as failure:
+                raised = failure
+        if opened is not None and opened.log.failed is not None:
+            with pytest.raises(ReadOnly):
+                opened.log.enqueue([b"later"])
+        context = f"call {at}, {system.failed[:1]}: {raised}"
+        recovered = open_log(directory)
+        assert recovered.replayed[: len(confirmed)] == confirmed, context
+        assert recovered.replayed == issued[: len(recovered.replayed)], context
+        lsn = recovered.write(b"after")
+        assert [*recovered.replayed, (lsn, b"after")] == read_log(directory), context
+        recovered.log.close(clean=False)
+        if not system.failed:
+            assert raised is None
+            break
+    assert at > 60
+
+
+def test_a_refused_enqueue_is_the_only_failure_that_leaves_the_log_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_segments(monkeypatch, 4096)
+    for at in range(60):
+        directory = tmp_path / f"wal-{at}"
+        create_log(directory)
+        opened = open_log(directory)
+        opened.write(b"first")
+        system = FaultySystem(at=at, error=errno.EIO, sticky=False)
+        queued = False
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "system", system)
+            try:
+                ticket = opened.log.enqueue([body(1, 9000)])
+                queued = True
+                opened.log.wait(ticket)
+            except StorageError:
+                assert queued == (opened.log.failed is not None)
+        if not system.failed:
+            break
+        if not queued:
+            assert 2 == opened.write(b"second")
+            assert [(1, b"first"), (2, b"second")] == read_log(directory)
+    assert at > 8
+
+
+def test_a_log_of_another_collection_is_not_taken_for_this_one(directory: Path) -> None:
+    for uuid, generation in ((bytes(16), GENERATION), (UUID, GENERATION + 1)):
+        with pytest.raises(Exception, match="belongs to collection"):
+            Log.open(directory, uuid=uuid, generation=generation, applied_lsn=0, clean_lsn=0, replay=lambda lsn, call: None)

@@ -1,0 +1,263 @@
+"""
+Bad input in each public call gives its documented error, says what was seen, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vecdb
+from vecdb import Collection, Database, F, InvalidArgument, InvalidFilter
+
+GOOD = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
+NAN = [[1.0, 0.0, 0.0, 0.0], [0.0, float("nan"), 0.0, 0.0]]
+Call = Callable[[Collection], Any]
+
+
+def state_of(points: Collection) -> list[Any]:
+    return [(point.id, point.payload, point.vector.tolist()) for point in points.get_many(list(points)) if point is not None]
+
+
+@pytest.fixture
+def filled(points: Collection) -> Collection:
+    points.upsert(["a", "b"], GOOD, [{"n": 1}, {"n": 2}])
+    return points
+
+
+WRITES: dict[str, tuple[Call, type[Exception], str]] = {
+    "a wrong dim": (
+        lambda p: p.upsert(["a", "c"], [[1, 2, 3], [4, 5, 6]]),
+        InvalidArgument,
+        r"vectors\[0\] has shape \(3,\), expected \(4,\)",
+    ),
+    "one ragged row": (lambda p: p.upsert(["a", "c"], [[1, 2, 3, 4], [4, 5, 6]]), InvalidArgument, r"vectors\[1\]"),
+    "NaN": (lambda p: p.upsert(["a", "c"], NAN), InvalidArgument, r"vectors\[1\] holds NaN at component 1"),
+    "an infinity": (lambda p: p.upsert("a", [0, np.inf, 0, 0]), InvalidArgument, r"vectors\[0\] holds an infinity"),
+    "a float64 beyond float32": (lambda p: p.upsert("a", [0, 1e300, 0, 0]), InvalidArgument, "infinity"),
+    "a zero vector": (lambda p: p.upsert(["a", "c"], [GOOD[0], [0, 0, 0, 0]]), InvalidArgument, r"vectors\[1\] is a zero vector"),
+    "a zero vector after one without": (lambda p: p.upsert(["a", "c"], [None, [0, 0, 0, 0]]), InvalidArgument, r"vectors\[1\]"),
+    "text for numbers": (lambda p: p.upsert("a", ["1", "2", "3", "4"]), InvalidArgument, "number"),
+    "a dict for vectors": (lambda p: p.upsert(["a"], {"a": 1}), InvalidArgument, "dict"),
+    "fewer vectors than ids": (lambda p: p.upsert(["a", "c"], [GOOD[0]]), InvalidArgument, "2 ids but 1 vectors"),
+    "a dict for ids": (lambda p: p.upsert({"id": 1}, GOOD[0]), InvalidArgument, "expected ids, got a dict"),
+    "a filter for ids": (lambda p: p.delete({"must": []}), InvalidArgument, "filter="),
+    "a built filter for ids": (lambda p: p.delete(F("n") == 1), InvalidArgument, "filter="),
+    "a bool id": (lambda p: p.upsert(True, GOOD[0]), InvalidArgument, "True"),
+    "a negative id": (lambda p: p.upsert([1, -1], GOOD), InvalidArgument, r"ids\[1\] is -1"),
+    "a negative numpy id": (lambda p: p.upsert(np.array([1, -1]), GOOD), InvalidArgument, r"ids\[1\] is -1"),
+    "an id beyond 64 bits": (lambda p: p.upsert(2**64, GOOD[0]), InvalidArgument, "18446744073709551616"),
+    "a float id": (lambda p: p.upsert([1.0], [GOOD[0]]), InvalidArgument, "float"),
+    "an empty id": (lambda p: p.upsert("", GOOD[0]), InvalidArgument, "0 bytes"),
+    "a long id": (lambda p: p.upsert("x" * 481, GOOD[0]), InvalidArgument, "481 bytes"),
+    "a lone surrogate in an id": (lambda p: p.upsert("\ud800", GOOD[0]), InvalidArgument, "surrogate"),
+    "None for an id": (lambda p: p.upsert([None], [GOOD[0]]), InvalidArgument, r"ids\[0\] is None"),
+    "ids of two dimensions": (lambda p: p.upsert(np.ones((2, 2), dtype=int), GOOD), InvalidArgument, "shape"),
+    "a payload that is no object": (lambda p: p.upsert(["c", "a"], GOOD, [{}, [1]]), InvalidArgument, r"payloads\[1\] is a list"),
+    "an object in a payload": (lambda p: p.upsert(["c", "a"], GOOD, [{}, {"x": object()}]), InvalidArgument, r"payloads\[1\]\['x'\]"),
+    "bytes in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": b"1"}), InvalidArgument, "bytes"),
+    "NaN deep in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": {"y": [1.0, float("nan")]}}), InvalidArgument, r"\['x'\]\['y'\]\[1\]"),
+    "an int beyond 64 bits in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": 2**64}), InvalidArgument, "64 bit"),
+    "an int key in a payload": (lambda p: p.upsert("a", GOOD[0], {1: "x"}), InvalidArgument, "str keys"),
+    "a lone surrogate in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": "\udfff"}), InvalidArgument, "surrogate"),
+    "one payload for two ids": (lambda p: p.upsert(["a", "c"], GOOD, {"n": 1}), InvalidArgument, "one dict for 2 points"),
+    "fewer payloads than ids": (lambda p: p.upsert(["a", "c"], GOOD, [{}]), InvalidArgument, "2 ids but 1 payloads"),
+    "neither ids nor filter": (lambda p: p.delete(), InvalidArgument, "neither"),
+    "both ids and filter": (lambda p: p.delete("a", filter={}), InvalidArgument, "both"),
+    "an unknown filter key": (lambda p: p.delete(filter={"shall": []}), InvalidFilter, "shall"),
+    "a payload change of nobody": (lambda p: p.set_payload({"x": 1}, ids=["a", "nobody"]), vecdb.NotFound, "nobody"),
+    "a payload change that is no object": (lambda p: p.set_payload([1], ids="a"), InvalidArgument, "list"),  # type: ignore[arg-type]
+    "keys that are no text": (lambda p: p.delete_payload([1], ids="a"), InvalidArgument, "keys"),  # type: ignore[list-item]
+    "an update of nobody": (lambda p: p.update("nobody", GOOD[0]), vecdb.NotFound, "nobody"),
+    "an update with NaN": (lambda p: p.update(["a", "b"], NAN), InvalidArgument, "NaN"),
+    "an existing point added": (lambda p: p.add(["c", "a"], GOOD), vecdb.AlreadyExists, "'a'"),
+    "points that are none": (lambda p: p.upsert_points([("a", GOOD[0])]), InvalidArgument, "tuple"),  # type: ignore[list-item]
+    "deleting nobody by brackets": (lambda p: p.__delitem__("nobody"), vecdb.NotFound, "nobody"),
+}
+
+READS: dict[str, tuple[Call, type[Exception], str]] = {
+    "a query of a wrong dim": (lambda p: p.search([1, 2, 3]), InvalidArgument, "3 components, expected 4"),
+    "queries of a wrong dim": (lambda p: p.search([[1, 2, 3]]), InvalidArgument, r"queries\[0\]"),
+    "a query with NaN": (lambda p: p.search([1, np.nan, 0, 0]), InvalidArgument, "NaN"),
+    "a zero query": (lambda p: p.search([0, 0, 0, 0]), InvalidArgument, "zero vector"),
+    "a scalar query": (lambda p: p.search(1.0), InvalidArgument, "float"),
+    "text for a query": (lambda p: p.search("text"), InvalidArgument, "str"),
+    "None for a query": (lambda p: p.search(None), InvalidArgument, "NoneType"),
+    "k of 0": (lambda p: p.search(GOOD[0], k=0), InvalidArgument, "k is 0"),
+    "k that is no int": (lambda p: p.search(GOOD[0], k=1.5), InvalidArgument, "k is 1.5"),  # type: ignore[arg-type]
+    "a negative ef": (lambda p: p.search(GOOD[0], ef=-1), InvalidArgument, "ef is -1"),
+    "a negative offset": (lambda p: p.search(GOOD[0], offset=-1), InvalidArgument, "offset is -1"),
+    "a name of a vector that is none": (lambda p: p.search(GOOD[0], using="title"), InvalidArgument, "title"),
+    "with_payload of numbers": (lambda p: p.search(GOOD[0], with_payload=[1]), InvalidArgument, "with_payload"),  # type: ignore[list-item]
+    "an unknown clause": (lambda p: p.search(GOOD[0], filter={"shall": []}), InvalidFilter, "shall"),
+    "an unknown predicate": (lambda p: p.count({"must": [{"key": "n", "matches": 1}]}), InvalidFilter, r"must\[0\]"),
+    "a condition without a predicate": (lambda p: p.count({"must": [{"key": "n"}]}), InvalidFilter, r"must\[0\]"),
+    "a range over text": (lambda p: p.count({"must": [{"key": "n", "range": {"lt": "cheap"}}]}), InvalidFilter, "cheap"),
+    "a filter that is a list": (lambda p: p.count([{"key": "n"}]), InvalidFilter, "expected a filter"),
+    "an id that is none": (lambda p: p.get(1.5), InvalidArgument, "1.5"),
+    "a dict of ids": (lambda p: p.get_many({"a": 1}), InvalidArgument, "dict"),
+}
+
+
+@pytest.mark.parametrize("case", WRITES)
+def test_a_bad_write_raises_and_changes_nothing(filled: Collection, case: str) -> None:
+    call, error, text = WRITES[case]
+    before = state_of(filled)
+    with pytest.raises(error, match=text):
+        call(filled)
+    assert state_of(filled) == before
+    filled.upsert("z", GOOD[0])
+    assert len(filled) == 3
+
+
+@pytest.mark.parametrize("case", READS)
+def test_a_bad_read_raises(filled: Collection, case: str) -> None:
+    call, error, text = READS[case]
+    with pytest.raises(error, match=text):
+        call(filled)
+
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"dim": 0}, "dim is 0"),
+    ({"dim": 2.5}, "dim is 2.5"),
+    ({"dim": 70_000}, "dim is 70000"),
+    ({"dim": 4, "metric": "manhattan"}, "manhattan"),
+    ({"dim": 4, "m": 1}, "m is 1"),
+    ({"dim": 4, "ef_construction": 0}, "ef_construction is 0"),
+    ({"dim": 4, "quantization": "pq"}, "pq"),
+    ({"dim": 4, "seed": -1}, "seed is -1"),
+    ({"dim": 4, "metadata": [1]}, "metadata is a list"),
+    ({"dim": 4, "metadata": {"x": object()}}, "metadata"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), BAD_OPTIONS)
+def test_bad_options_raise_and_create_nothing(db: Database, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        db.create_collection("x", **options)
+    assert list(db) == []
+
+
+@pytest.mark.parametrize("name", ["", 1, None, "x" * 256, "\ud800"])
+def test_bad_names_raise_and_create_nothing(db: Database, name: Any) -> None:
+    with pytest.raises(InvalidArgument, match="name"):
+        db.create_collection(name, dim=4)
+    assert list(db) == []
+
+
+def test_names_never_become_paths(db: Database) -> None:
+    for name in ("../x", "/etc/passwd", "a\nb", ".", "CON", "ünï"):
+        db.create_collection(name, dim=2).upsert(1, [0, 1])
+        assert len(db[name]) == 1
+
+
+def test_a_closed_handle_raises_closed_from_every_call(filled: Collection, db: Database) -> None:
+    db.close()
+    for call in (
+        lambda: filled.upsert("a", GOOD[0]),
+        lambda: filled.search(GOOD[0]),
+        lambda: filled.get("a"),
+        lambda: filled.count(),
+        lambda: len(filled),
+        lambda: list(filled),
+        lambda: "a" in filled,
+        lambda: filled.delete("a"),
+        lambda: filled.info(),
+        lambda: filled.checkpoint(),
+        lambda: list(db),
+        lambda: db["points"],
+        lambda: db.create_collection("y", dim=2),
+    ):
+        with pytest.raises(vecdb.Closed):
+            call()
+
+
+def test_other_options_for_an_existing_collection_raise(db: Database) -> None:
+    db.create_collection("x", dim=4, metric="l2")
+    with pytest.raises(InvalidArgument, match="dim=4, got 5"):
+        db.get_or_create_collection("x", dim=5)
+    with pytest.raises(InvalidArgument, match="metric='l2', got 'dot'"):
+        db.get_or_create_collection("x", metric="dot")
+    assert db.get_or_create_collection("x", metric="l2").dim == 4
+    with pytest.raises(vecdb.AlreadyExists, match="'x'"):
+        db.create_collection("x", dim=4)
+    with pytest.raises(vecdb.NotFound, match="'y'"):
+        db["y"]
+    with pytest.raises(InvalidArgument, match="dim was not given"):
+        db.get_or_create_collection("y")
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with pytest.raises(vecdb.StorageError, match="is a file, expected a directory"):
+        vecdb.open(file)
+    assert file.read_text() == "precious"
+
+
+def test_a_directory_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(vecdb.StorageError, match=r"thesis\.tex"):
+        vecdb.open(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["thesis.tex"]
+
+
+def test_reading_an_absent_path_is_file_not_found(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no database at"):
+        vecdb.open(path, mode="r")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"mode": "w"}, "mode is 'w'"),
+        ({"durability": "none"}, "durability"),
+        ({"timeout": -1}, "timeout"),
+        ({"threads": 0}, "threads is 0"),
+    ],
+)
+def test_bad_arguments_of_open_raise_and_create_nothing(path: Path, arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        vecdb.open(path, **arguments)
+    assert not path.exists()
+
+
+def test_a_second_writer_process_is_refused_and_named(path: Path) -> None:
+    script = f"""
+import sys, vecdb
+db = vecdb.open({str(path)!r})
+print("open", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout.readline() == "open\n"
+        with pytest.raises(vecdb.Locked, match=f"process {child.pid}"):
+            vecdb.open(path, timeout=0.05)
+        child.stdin.close()
+        assert child.wait() == 0
+    with vecdb.open(path, timeout=5) as db:
+        assert list(db) == []
+
+
+def test_writes_through_a_read_only_handle_are_refused(path: Path) -> None:
+    with vecdb.open(path) as db:
+        db.create_collection("x", dim=4).upsert("a", GOOD[0])
+        with vecdb.open(path, mode="r") as reader:
+            assert reader["x"].search(GOOD[0]).ids == ["a"]
+            with pytest.raises(vecdb.ReadOnly, match="mode='r'"):
+                reader["x"].upsert("b", GOOD[0])
+            with pytest.raises(vecdb.ReadOnly):
+                reader.create_collection("y", dim=2)
+    with vecdb.open(path, mode="r") as reader:
+        with pytest.raises(vecdb.ReadOnly):
+            reader["x"].delete("a")
+        assert reader["x"]["a"].vector.tolist() == GOOD[0]

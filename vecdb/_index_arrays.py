@@ -1,0 +1,83 @@
+"""
+numpy arrays as pointers that the core can read, checked for type and layout; nothing is copied.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._index_types import ColumnEntries, TagEntries
+
+
+class Pointers:
+    """
+    One function for each element type: array -> pointer, which keeps the array alive.
+    """
+
+    def __init__(self, ffi: Any) -> None:
+        self.f32 = partial(self._pointer, ffi, "float[]", np.float32)
+        self.f64 = partial(self._pointer, ffi, "double[]", np.float64)
+        self.u8 = partial(self._pointer, ffi, "uint8_t[]", np.uint8)
+        self.i32 = partial(self._pointer, ffi, "int32_t[]", np.int32)
+        self.u32 = partial(self._pointer, ffi, "uint32_t[]", np.uint32)
+        self.u64 = partial(self._pointer, ffi, "uint64_t[]", np.uint64)
+
+    @staticmethod
+    def _pointer(ffi: Any, c_type: str, dtype: type[np.generic], array: NDArray[Any]) -> Any:
+        assert array.dtype == dtype, f"an array is {array.dtype}, expected {dtype.__name__}"
+        assert array.flags.c_contiguous, "an array is not C-contiguous"
+        return ffi.from_buffer(c_type, array)
+
+
+class Changes:
+    """
+    A vecdb_changes that keeps alive what it points to.
+    """
+
+    def __init__(self, ffi: Any, to: Pointers, first_offset: int) -> None:
+        self._ffi = ffi
+        self._to = to
+        self.struct = ffi.new("vecdb_changes *")
+        self.struct.first_offset = first_offset
+        self._kept: list[Any] = []
+
+    def point(self, member: str, pointer: Any) -> int:
+        """
+        Set a pointer and return the length of what it points to.
+        """
+        self._kept.append(pointer)
+        setattr(self.struct, member, pointer)
+        return len(pointer)
+
+    def put(self, ids: NDArray[np.uint64], kinds: NDArray[np.uint8], id_bytes: bytes, present: NDArray[np.uint8]) -> None:
+        """
+        Set the new offsets.
+        """
+        self.struct.count = self.point("ids", self._to.u64(ids))
+        self.point("id_kinds", self._to.u8(kinds))
+        self.struct.id_bytes_size = self.point("id_bytes", self._ffi.from_buffer("char[]", id_bytes))
+        self.point("present", self._to.u8(present))
+
+    def tags(self, name: str, entries: TagEntries) -> None:
+        """
+        Set tag_added or tag_removed.
+        """
+        offsets, tags = entries
+        assert len(offsets) == len(tags), "tag entries must be as many offsets as tags"
+        self.point(f"{name}_offsets", self._to.u32(offsets))
+        setattr(self.struct, f"{name}_count", self.point(name, self._to.u64(tags)))
+
+    def columns(self, name: str, entries: ColumnEntries) -> None:
+        """
+        Set column_added or column_removed.
+        """
+        columns, offsets, values, rests = entries
+        assert len(columns) == len(offsets) == len(values) == len(rests), "column entries must be four arrays of one length"
+        self.point(f"{name}_offsets", self._to.u32(offsets))
+        self.point(f"{name}_values", self._to.f64(values))
+        self.point(f"{name}_rests", self._to.i32(rests))
+        setattr(self.struct, f"{name}_count", self.point(name, self._to.u32(columns)))

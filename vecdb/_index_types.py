@@ -1,0 +1,91 @@
+"""
+What goes into the core and comes out of it, as types; nothing here computes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32]
+Offsets = NDArray[np.uint32]
+Words = NDArray[np.uint64]
+TagEntries = tuple[NDArray[np.uint32], NDArray[np.uint64]]
+ColumnEntries = tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64], NDArray[np.int32]]
+
+ALL: Words = np.empty(0, dtype=np.uint64)
+ALL.flags.writeable = False
+
+
+class Field(Protocol):
+    """
+    What the core needs to know of a vector field.
+    """
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def m(self) -> int: ...
+    @property
+    def ef_construction(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Plan(NamedTuple):
+    """
+    How a search goes: `cardinality` of `total` live rows match, `tail` rows are scanned because no graph covers them; costs are
+    predictions for one query, cost_graph_ns is infinite without a graph.
+    """
+
+    version: int
+    cardinality: int
+    total: int
+    tail: int
+    strategy: str
+    ef: int
+    cost_exact_ns: float
+    cost_graph_ns: float
+
+
+class SearchResult(NamedTuple):
+    """
+    Hits of q queries, best first: offsets, ids, kinds and scores are (q, k), of which counts[i] are valid in row i.
+    """
+
+    offsets: Offsets
+    ids: NDArray[np.uint64]
+    kinds: NDArray[np.uint8]
+    scores: Rows
+    counts: NDArray[np.uint32]
+    plan: Plan
+
+
+class Stats(NamedTuple):
+    """
+    Figures of an index; see vecdb_index_stats.
+    """
+
+    version: int
+    offsets: int
+    live: int
+    id_bytes: int
+    tag_bytes: int
+    column_bytes: int
+
+
+class FieldStats(NamedTuple):
+    """
+    Figures of one vector field; see vecdb_field_stats.
+    """
+
+    rows: int
+    live_rows: int
+    indexed_rows: int
+    vector_bytes: int
+    norm_bytes: int
+    graph_bytes: int

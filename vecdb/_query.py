@@ -1,0 +1,230 @@
+"""
+From a filter to a program, and from a program to points: the read side of a collection.
+
+Every function here reads one state: a result that a write crossed is repeated (`CollectionState.consistent`). Programs that name no
+offsets are kept by filter, since they hold for every state.
+
+Threads: any thread; the cache of programs is guarded by its own lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._state import CollectionState
+from vecdb.filters import KeyPath, Node, Program, Term, keys, lower, matches, parse
+from vecdb.index import SearchResult
+from vecdb.storage.codec import decode_payload
+from vecdb.types import Plan, Point, PointId
+
+T = TypeVar("T")
+
+EVERYTHING: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
+_CACHED_PROGRAMS = 256
+_BLOCK = 1024
+
+FilterLike = Any  # a dict in the grammar, what F builds, or None
+
+
+class _Resolver:
+    """
+    Answers what lowering asks of a collection.
+    """
+
+    def __init__(self, state: CollectionState) -> None:
+        self._state = state
+
+    def tag(self, key: KeyPath, term: Term) -> int | None:
+        return self._state.indexes.tag(key, term)
+
+    def column(self, key: KeyPath) -> int:
+        return self._state.indexes.column(key)
+
+    def offsets(self, ids: Sequence[PointId]) -> list[int]:
+        return [offset for offset in self._state.store.offsets_of(ids) if offset is not None]
+
+    def evaluate(self, node: Node, candidates: Program) -> list[int]:
+        offsets, _ = self._state.core.select(candidates.words)
+        found: list[int] = []
+        for start in range(0, len(offsets), _BLOCK):
+            block = offsets[start : start + _BLOCK]
+            ids = self._state.core.get_ids(block)
+            present = self._presence(block)
+            payloads = self._state.store.payloads_of(block.tolist())
+            for row, (one, raw) in enumerate(zip(ids, payloads, strict=True)):
+                if raw is not None and matches(node, decode_payload(raw), id=one, has_vector=partial(present, row)):
+                    found.append(int(block[row]))
+        return found
+
+    def _presence(self, offsets: NDArray[np.uint32]) -> Callable[[int, str], bool]:
+        known: dict[str, NDArray[np.uint8]] = {}
+
+        def present(row: int, name: str) -> bool:
+            if name not in known:
+                field = next((field.number for field in self._state.fields if field.name == name), None)
+                known[name] = np.zeros(len(offsets), dtype=np.uint8) if field is None else self._state.core.get_rows(field, offsets)[1]
+            return bool(known[name][row])
+
+        return present
+
+
+class Queries:
+    """
+    The reads of one collection.
+    """
+
+    def __init__(self, state: CollectionState) -> None:
+        self._state = state
+        self._resolver = _Resolver(state)
+        self._programs: OrderedDict[str, tuple[int, Program]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def with_program(self, filter: FilterLike, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]) -> T:
+        """
+        Return read(program) for one state; `changed` names the offsets that the result rests on (None: all).
+        """
+        node = parse(filter)
+        tag_keys, number_keys = keys(node)
+        if not tag_keys and not number_keys:
+            return self._state.consistent(*self._reader(node, read, changed))
+        wanted = [*((key, "tags") for key in tag_keys), *((key, "numbers") for key in number_keys)]
+        with self._state.indexes.use(wanted):  # type: ignore[arg-type]
+            return self._state.consistent(*self._reader(node, read, changed))
+
+    def _reader(
+        self, node: Node, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]
+    ) -> tuple[Callable[[], T], Callable[[T], Iterable[int] | None]]:
+        bound = False
+
+        def attempt() -> T:
+            nonlocal bound
+            program = self._program(node)
+            bound = program.state_bound
+            return read(program.words)
+
+        return attempt, lambda result: None if bound else changed(result)
+
+    def _program(self, node: Node) -> Program:
+        generation = self._state.indexes.generation
+        text = repr(node)  # unlike equality it tells 1, 1.0 and True apart
+        with self._lock:
+            cached = self._programs.get(text)
+            if cached is not None and cached[0] == generation:
+                self._programs.move_to_end(text)
+                return cached[1]
+        program = lower(node, self._resolver)
+        if not program.state_bound:
+            with self._lock:
+                self._programs[text] = (generation, program)
+                self._programs.move_to_end(text)
+                if len(self._programs) > _CACHED_PROGRAMS:
+                    self._programs.popitem(last=False)
+        return program
+
+    def check(self, filter: FilterLike) -> None:
+        """
+        Raise InvalidFilter unless the filter is one.
+        """
+        parse(filter)
+
+    def explain(self, filter: FilterLike, k: int, *, field: int, ef: int) -> Plan:
+        """
+        Return the plan of one query under a filter.
+        """
+        plan = self.with_program(filter, lambda program: self._state.core.plan(k, field=field, ef=ef, program=program), lambda _: ())
+        share = plan.cardinality / plan.total if plan.total else 0.0
+        return Plan(plan.strategy, plan.cardinality, share, plan.ef, plan.tail, plan.cost_exact_ns, plan.cost_graph_ns)
+
+    # ---- sets ----
+
+    def count(self, filter: FilterLike) -> int:
+        """
+        Return how many points match.
+        """
+        return self.with_program(filter, lambda program: self._state.core.count(program)[0], lambda _: ())
+
+    def matching_ids(self, filter: FilterLike) -> list[PointId]:
+        """
+        Return the ids of the points that match. The caller holds the write lock and has settled the queue.
+        """
+
+        def read(program: NDArray[np.uint64]) -> list[PointId]:
+            return self._state.core.get_ids(self._state.core.select(program)[0])
+
+        return self.with_program(filter, read, lambda _: ())
+
+    # ---- points ----
+
+    def points(self, ids: Sequence[PointId], *, field: int, with_vectors: bool) -> list[Point | None]:
+        """
+        Return the points with these ids, in their order, None where there is none.
+        """
+        return self._state.consistent(lambda: self._points(ids, field, with_vectors=with_vectors), lambda _: None)
+
+    def _points(self, ids: Sequence[PointId], field: int, *, with_vectors: bool) -> list[Point | None]:
+        found = self._state.store.offsets_of(ids)
+        rows = [row for row, offset in enumerate(found) if offset is not None]
+        offsets = [offset for offset in found if offset is not None]
+        payloads = self._state.store.payloads_of(offsets)
+        points: list[Point | None] = [None] * len(ids)
+        vectors, present = self._state.core.get_rows(field, np.asarray(offsets, dtype=np.uint32)) if with_vectors else (None, None)
+        for position, row in enumerate(rows):
+            raw = payloads[position]
+            if raw is None:
+                continue  # tombstoned since: the read is repeated
+            vector = vectors[position].copy() if vectors is not None and present is not None and present[position] else None
+            points[row] = Point(ids[row], vector, decode_payload(raw), with_vectors)
+        return points
+
+    # ---- nearest neighbours ----
+
+    def nearest(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        filter: FilterLike,
+        field: int,
+        ef: int,
+        exact: bool,
+        threads: int,
+        with_payload: bool,
+    ) -> tuple[SearchResult, dict[int, bytes]]:
+        """
+        Return the hits of every query under one filter, and the encoded payloads by offset when asked for.
+        """
+
+        def search(program: NDArray[np.uint64]) -> SearchResult:
+            while True:
+                # No more hits than offsets can come back: a huge k costs no memory, unless points arrive in between.
+                bounded = min(k, max(1, self._state.store.next_offset))
+                result = self._state.core.search(queries, bounded, field=field, ef=ef, exact=exact, threads=threads, program=program)
+                if bounded == k or result.plan.cardinality <= bounded:
+                    return result
+
+        def read(program: NDArray[np.uint64]) -> tuple[SearchResult, dict[int, bytes | None]]:
+            result = search(program)
+            offsets = sorted(hit_offsets(result)) if with_payload else []
+            return result, dict(zip(offsets, self._state.store.payloads_of(offsets), strict=True))
+
+        # Ids and scores come with the search itself, so that without payloads nothing can have changed in between.
+        result, raws = self.with_program(filter, read, lambda found: found[1].keys())
+        # A tombstone among the hits (None) means that a write crossed the read, which was then repeated.
+        return result, {offset: raw for offset, raw in raws.items() if raw is not None}
+
+
+def hit_offsets(result: SearchResult) -> set[int]:
+    """
+    Return the offsets of all hits of a batch.
+    """
+    if len(result.counts) == 1:
+        return set(result.offsets[0, : int(result.counts[0])].tolist())
+    valid = np.arange(result.offsets.shape[1])[None, :] < result.counts[:, None]
+    return set(np.unique(result.offsets[valid]).tolist())

@@ -1,0 +1,241 @@
+"""
+Resolution: what a call asks for becomes what it does, as `Effects` with offsets and whole payloads, which are logged and applied.
+
+A call is resolved against the applied state overlaid with all calls that are queued and not yet applied, so that two threads that merge
+keys into one point both count, and of two racing `add`s one fails. All of this runs under the collection's write lock; only
+`Overlay.applied` is called without it (dict operations on single keys, safe beside it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.errors import AlreadyExists, NotFound
+from vecdb.storage.codec import decode_payload, encode_payload
+from vecdb.storage.effects import Effects, FieldRows
+from vecdb.storage.store import Store
+from vecdb.types import Payload, PointId
+
+NO_OFFSETS: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
+
+
+@dataclass(slots=True)
+class Current:
+    """
+    One point as the next call will find it: its offset (None: no such point) and, where a queued call wrote it, its payload.
+    """
+
+    offset: int | None
+    payload: bytes | None
+    lsn: int
+
+
+class Overlay:
+    """
+    What the queued, not yet applied calls will have made of the points they touch.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._points: dict[PointId, Current] = {}
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset once all queued calls are applied; None where there will be no such point.
+        """
+        # The overlay is read first: an entry leaves it only after the store has taken it in.
+        if not self._points:
+            return self._store.offsets_of(ids)
+        queued = [self._points.get(one) for one in ids]
+        rest = iter(self._store.offsets_of([one for one, entry in zip(ids, queued, strict=True) if entry is None]))
+        return [next(rest) if entry is None else entry.offset for entry in queued]
+
+    def payloads_of(self, ids: Sequence[PointId], offsets: Sequence[int]) -> list[bytes]:
+        """
+        Return the payloads of points that exist, at the offsets that `offsets_of` gave.
+        """
+        queued = [self._points.get(one) for one in ids]
+        unknown = [row for row, entry in enumerate(queued) if entry is None or entry.payload is None]
+        found = [entry.payload if entry is not None else None for entry in queued]
+        for row, payload in zip(unknown, self._store.payloads_of([offsets[row] for row in unknown]), strict=True):
+            # An entry may have been applied, and the point replaced, only by a queued call: which would be in the overlay.
+            assert payload is not None
+            found[row] = payload
+        return [payload for payload in found if payload is not None]
+
+    def queued(self, lsn: int, resolved: Resolved) -> None:
+        """
+        Take in a call that has been queued.
+        """
+        effects = resolved.effects
+        for position, one in enumerate(effects.put_ids):
+            self._points[one] = Current(effects.first_offset + position, effects.put_payloads[position], lsn)
+        for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
+            self._points[one] = Current(offset, payload, lsn)
+        for one in effects.deleted_ids:
+            self._points[one] = Current(None, None, lsn)
+
+    def applied(self, lsn: int, ids: Sequence[PointId]) -> None:
+        """
+        Drop what calls up to lsn left here for these ids: the store has it now.
+        """
+        for one in ids:
+            entry = self._points.get(one)
+            if entry is not None and entry.lsn <= lsn:
+                self._points.pop(one, None)
+
+
+@dataclass(slots=True)
+class Resolved:
+    """
+    The effects of a call, and the ids of its payload changes (which the log knows by offset only).
+    """
+
+    effects: Effects
+    patch_ids: list[PointId]
+
+    @property
+    def ids(self) -> list[PointId]:
+        """
+        All ids the call touches.
+        """
+        return [*self.effects.put_ids, *self.effects.deleted_ids, *self.patch_ids]
+
+    @property
+    def empty(self) -> bool:
+        """
+        Return whether the call changes nothing.
+        """
+        effects = self.effects
+        return not (effects.put_ids or effects.deleted_ids or len(effects.patch_offsets))
+
+
+def no_effects(next_offset: int) -> Effects:
+    """
+    Return effects that do nothing yet.
+    """
+    return Effects(next_offset, [], [], {}, NO_OFFSETS, [], NO_OFFSETS, [])
+
+
+def _ascending(offsets: Sequence[int | None]) -> NDArray[np.uint32]:
+    return np.asarray(sorted(offset for offset in offsets if offset is not None), dtype=np.uint32)
+
+
+def last_of_each(ids: Sequence[PointId]) -> list[int] | None:
+    """
+    Return the rows to keep when an id occurs more than once (the last one wins), or None when all rows stay.
+    """
+    last: dict[PointId, int] = {one: row for row, one in enumerate(ids)}
+    return None if len(last) == len(ids) else sorted(last.values())
+
+
+def pick_rows(rows: FieldRows, keep: Sequence[int], count: int) -> FieldRows:
+    """
+    Return the vectors of the kept points only, numbered anew.
+    """
+    kept = np.asarray(keep, dtype=np.int64)
+    if rows.positions is None:
+        return FieldRows(None, np.ascontiguousarray(rows.rows[kept]))
+    where = np.full(count, -1, dtype=np.int64)
+    where[rows.positions] = np.arange(len(rows.positions))
+    chosen = where[kept]
+    return FieldRows(np.flatnonzero(chosen >= 0).astype(np.uint32), np.ascontiguousarray(rows.rows[chosen[chosen >= 0]]))
+
+
+def resolve_upsert(
+    overlay: Overlay,
+    next_offset: int,
+    ids: Sequence[PointId],
+    vectors: dict[int, FieldRows],
+    payloads: Sequence[bytes],
+    *,
+    must_be_new: bool,
+) -> Resolved:
+    """
+    Replace or create whole points; with must_be_new, AlreadyExists names the first that exists.
+    """
+    keep = last_of_each(ids)
+    if keep is not None:
+        if must_be_new:
+            twice = next(one for row, one in enumerate(ids) if row not in set(keep))
+            raise AlreadyExists(f"id {twice!r} stands twice in one call of add: pass each id once, or use upsert (the last one wins)")
+        vectors = {field: pick_rows(rows, keep, len(ids)) for field, rows in vectors.items()}
+        ids, payloads = [ids[row] for row in keep], [payloads[row] for row in keep]
+    offsets = overlay.offsets_of(ids)
+    if must_be_new:
+        for one, offset in zip(ids, offsets, strict=True):
+            if offset is not None:
+                raise AlreadyExists(f"a point with id {one!r} exists: use upsert to replace it, or update to change parts of it")
+    effects = no_effects(next_offset)
+    effects.put_ids, effects.put_payloads, effects.put_vectors = list(ids), list(payloads), vectors
+    effects.tombstones = _ascending(offsets)
+    return Resolved(effects, [])
+
+
+def resolve_delete(overlay: Overlay, next_offset: int, ids: Sequence[PointId]) -> Resolved:
+    """
+    Delete the points among ids that exist.
+    """
+    unique = list(dict.fromkeys(ids))
+    offsets = overlay.offsets_of(unique)
+    effects = no_effects(next_offset)
+    effects.deleted_ids = [one for one, offset in zip(unique, offsets, strict=True) if offset is not None]
+    effects.tombstones = _ascending(offsets)
+    return Resolved(effects, [])
+
+
+def resolve_payloads(overlay: Overlay, next_offset: int, ids: Sequence[PointId], change: Callable[[int, Payload], Payload]) -> Resolved:
+    """
+    Change the payloads of existing points: change(row, old) gives the new one; an id that stands twice is changed twice.
+    """
+    order, offsets = _existing(overlay, ids)
+    current = {one: decode_payload(raw) for one, raw in zip(order, overlay.payloads_of(order, offsets), strict=True)}
+    for row, one in enumerate(ids):
+        current[one] = change(row, current[one])
+    effects = no_effects(next_offset)
+    ascending = sorted(zip(offsets, order, strict=True), key=lambda pair: pair[0])
+    effects.patch_offsets = np.asarray([offset for offset, _ in ascending], dtype=np.uint32)
+    effects.patch_payloads = [encode_payload(current[one]) for _, one in ascending]
+    return Resolved(effects, [one for _, one in ascending])
+
+
+def resolve_update(
+    overlay: Overlay, next_offset: int, ids: Sequence[PointId], vectors: FieldRows, payloads: Sequence[Payload] | None, *, field: int
+) -> Resolved:
+    """
+    Update existing points row by row: a vector that is given replaces the old one, payload keys are merged.
+
+    A point whose vector changes gets a new offset; the others keep theirs.
+    """
+    changed = resolve_payloads(overlay, next_offset, ids, lambda row, old: {**old, **payloads[row]} if payloads is not None else old)
+    rows = range(len(ids)) if vectors.positions is None else vectors.positions.tolist()
+    newest: dict[PointId, int] = {ids[row]: position for position, row in enumerate(rows)}
+    if not newest:
+        return changed
+    effects = changed.effects
+    moved = [one in newest for one in changed.patch_ids]
+    offsets, encoded = effects.patch_offsets.tolist(), effects.patch_payloads
+    effects.put_ids = [one for one, moves in zip(changed.patch_ids, moved, strict=True) if moves]
+    effects.put_payloads = [payload for payload, moves in zip(encoded, moved, strict=True) if moves]
+    effects.put_vectors = {field: FieldRows(None, np.ascontiguousarray(vectors.rows[[newest[one] for one in effects.put_ids]]))}
+    effects.tombstones = np.asarray([offset for offset, moves in zip(offsets, moved, strict=True) if moves], dtype=np.uint32)
+    effects.patch_offsets = np.asarray([offset for offset, moves in zip(offsets, moved, strict=True) if not moves], dtype=np.uint32)
+    effects.patch_payloads = [payload for payload, moves in zip(encoded, moved, strict=True) if not moves]
+    return Resolved(effects, [one for one, moves in zip(changed.patch_ids, moved, strict=True) if not moves])
+
+
+def _existing(overlay: Overlay, ids: Sequence[PointId]) -> tuple[list[PointId], list[int]]:
+    """
+    Return the distinct ids and their offsets; NotFound names the first that does not exist.
+    """
+    order = list(dict.fromkeys(ids))
+    offsets: list[int] = []
+    for one, offset in zip(order, overlay.offsets_of(order), strict=True):
+        if offset is None:
+            raise NotFound(f"no point with id {one!r}: use upsert to create it")
+        offsets.append(offset)
+    return order, offsets

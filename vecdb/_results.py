@@ -1,0 +1,75 @@
+"""
+Results: what the core found becomes Hits, or arrays. Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.index import SearchResult
+from vecdb.storage.codec import decode_payload
+from vecdb.types import Hit, Hits, Payload, PointId
+
+
+def as_hits(
+    result: SearchResult,
+    ids: Sequence[Sequence[PointId]],
+    raws: Mapping[int, bytes],
+    columns: frozenset[str] | None,
+    vectors: Sequence[NDArray[np.float32]] | None,
+) -> Iterator[Hits]:
+    """
+    Yield the hits of each query; each hit gets a payload of its own.
+    """
+    for query, count in enumerate(result.counts.tolist()):
+        offsets = result.offsets[query, :count].tolist()
+        scores = result.scores[query, :count].tolist()
+        yield Hits(
+            Hit(
+                ids[query][row],
+                scores[row],
+                _payload(raws[offset], columns) if raws else None,
+                vectors[query][row].copy() if vectors is not None else None,
+            )
+            for row, offset in enumerate(offsets)
+        )
+
+
+def _payload(raw: bytes, columns: frozenset[str] | None) -> Payload:
+    payload = decode_payload(raw)
+    return payload if columns is None else {key: value for key, value in payload.items() if key in columns}
+
+
+def keep_by_threshold(hits: Hits, threshold: float | None, metric: str) -> Hits:
+    """
+    Return the hits whose score is at least as good as the threshold.
+    """
+    if threshold is None:
+        return hits
+    if metric == "l2":
+        return Hits(hit for hit in hits if hit.score <= threshold)
+    return Hits(hit for hit in hits if hit.score >= threshold)
+
+
+def as_arrays(result: SearchResult, k: int, ids: Sequence[Sequence[PointId]] | None) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """
+    Return (ids, scores) of shape (n, k), short rows padded; ids (given as objects, or None when all fit int64) decide the dtype.
+    """
+    queries, found = result.offsets.shape
+    missing = np.arange(k)[None, :] >= result.counts[:, None]
+    scores = np.full((queries, k), np.nan, dtype=np.float32)
+    scores[:, :found] = result.scores
+    scores[missing] = np.nan
+    if ids is None:
+        numbers = np.full((queries, k), -1, dtype=np.int64)
+        numbers[:, :found] = result.ids.view(np.int64)
+        numbers[missing] = -1
+        return numbers, scores
+    objects = np.full((queries, k), None, dtype=object)
+    for row, some in enumerate(ids):
+        objects[row, : len(some)] = some
+    return objects, scores

@@ -1,0 +1,170 @@
+"""
+The searches of a collection: queries checked at the edge, answered by the core under a filter, made into hits or arrays.
+
+Nothing here changes state. Any thread may search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vecdb import _convert as convert
+from vecdb._convert import whole
+from vecdb._handle import Held
+from vecdb._query import FilterLike
+from vecdb._results import as_arrays, as_hits, keep_by_threshold
+from vecdb.errors import InvalidArgument
+from vecdb.types import Hits, Plan
+
+_MAX_K = 2**31 - 1
+
+
+class Searching(Held):
+    """
+    The part of `Collection` that searches.
+    """
+
+    def search(
+        self,
+        query: ArrayLike,
+        k: int = 10,
+        *,
+        filter: FilterLike | Sequence[FilterLike] = None,
+        ef: int | None = None,
+        exact: bool = False,
+        score_threshold: float | None = None,
+        offset: int = 0,
+        with_payload: bool | Sequence[str] = True,
+        with_vectors: bool = False,
+        using: str | None = None,
+    ) -> Any:
+        """
+        Return the k nearest points that match: Hits for a 1-D query, a list of Hits for 2-D queries.
+
+        Without threshold and offset there are exactly min(k, points that match and have a vector) hits, best first; equal scores by
+        ascending id. `filter`: a dict in the grammar or what `F` builds; with 2-D queries also a list, one a query. `ef`: beam width,
+        chosen for recall >= 0.95 when None. `exact=True`: the true nearest. `score_threshold` keeps scores at least as good. `offset`
+        skips that many after ranking. `with_payload`: True, False or a list of keys. Raises InvalidArgument, InvalidFilter.
+
+        >>> import vecdb
+        >>> from vecdb import F
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], [{"n": 1}, {"n": 2}])
+        >>> [(hit.id, round(hit.score, 2)) for hit in points.search([1.0, 0.0], filter=F("n") == 2)]
+        [('b', 0.0)]
+        """
+        rows, single = self._checked_queries(query, using)
+        wanted = whole(k, "k", 1, _MAX_K)
+        skipped = whole(offset, "offset", 0, _MAX_K)
+        columns = _payload_columns(with_payload)
+        answers: list[Hits] = []
+        for part, one_filter in self._by_filter(rows, filter):
+            result, raws = self._nearest(part, wanted + skipped, one_filter, ef, exact=exact, with_payload=with_payload is not False)
+            vectors = self._vectors_of(result.offsets, result.counts) if with_vectors else None
+            ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts)
+            for hits in as_hits(result, ids, raws, columns, vectors):
+                answers.append(keep_by_threshold(Hits(hits[skipped:]), score_threshold, self._field.metric))
+        return answers[0] if single else answers
+
+    def knn(
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        filter: FilterLike | Sequence[FilterLike] = None,
+        ef: int | None = None,
+        exact: bool = False,
+        using: str | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """
+        Return arrays (ids, scores) of shape (n, k) for n queries: the fast path without payloads.
+
+        `ids` is int64, or object where the collection has str ids or ids >= 2**63; rows with fewer than k hits are padded with -1 (None)
+        and NaN.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2, metric="l2")
+        >>> points.upsert([7, 8], [[1.0, 0.0], [0.0, 1.0]])
+        >>> ids, scores = points.knn([[1.0, 0.0]], k=2)
+        >>> ids.tolist(), scores.round(2).tolist()
+        ([[7, 8]], [[0.0, 1.409999966621399]])
+        """
+        rows, _ = self._checked_queries(queries, using)
+        wanted = whole(k, "k", 1, _MAX_K)
+        parts = []
+        for part, one_filter in self._by_filter(rows, filter):
+            result, _ = self._nearest(part, wanted, one_filter, ef, exact=exact, with_payload=False)
+            ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts) if self._state.wide_ids else None
+            parts.append(as_arrays(result, wanted, ids))
+        if len(parts) == 1:
+            return parts[0]
+        return (
+            np.concatenate([ids for ids, _ in parts]) if parts else np.empty((0, wanted), dtype=np.int64),
+            np.concatenate([scores for _, scores in parts]) if parts else np.empty((0, wanted), dtype=np.float32),
+        )
+
+    def _checked_queries(self, query: object, using: str | None) -> tuple[NDArray[np.float32], bool]:
+        self._handle.check()
+        if using is not None and using != self._field.name:
+            raise InvalidArgument(f"using is {using!r}, but this collection has one vector without a name: leave using out")
+        return convert.as_queries(query, dim=self._field.dim, metric=self._field.metric)
+
+    def _by_filter(self, rows: NDArray[np.float32], filter: Any) -> Iterator[tuple[NDArray[np.float32], FilterLike]]:
+        """
+        Yield the queries that share a filter: all of them, or one by one when there is a list of filters.
+        """
+        if not isinstance(filter, (list, tuple)):
+            self._queries.check(filter)
+            if len(rows):
+                yield rows, filter
+            return
+        if len(filter) != len(rows):
+            raise InvalidArgument(f"{len(rows)} queries but {len(filter)} filters: expected one filter for all, or one a query")
+        for one in filter:
+            self._queries.check(one)
+        for row, one in enumerate(filter):
+            yield rows[row : row + 1], one
+
+    def _nearest(self, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool) -> Any:
+        return self._queries.nearest(
+            rows,
+            k,
+            filter=filter,
+            field=self._field.number,
+            ef=0 if ef is None else whole(ef, "ef", 1, _MAX_K),
+            exact=exact,
+            threads=self._state.threads,
+            with_payload=with_payload,
+        )
+
+    def _vectors_of(self, offsets: NDArray[np.uint32], counts: NDArray[np.uint32]) -> list[NDArray[np.float32]]:
+        return [
+            self._state.core.get_rows(self._field.number, np.ascontiguousarray(row[: int(count)]))[0]
+            for row, count in zip(offsets, counts, strict=True)
+        ]
+
+    def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None) -> Plan:
+        """
+        Return how a search with this filter would run, and the figures behind it.
+
+        >>> import vecdb
+        >>> vecdb.Collection(dim=2).explain({}).strategy
+        'empty'
+        """
+        self._handle.check()
+        return self._queries.explain(filter, whole(k, "k", 1, _MAX_K), field=self._field.number, ef=ef or 0)
+
+
+def _payload_columns(with_payload: object) -> frozenset[str] | None:
+    """
+    Return the keys to keep, None for all.
+    """
+    if isinstance(with_payload, (bool, np.bool_)):
+        return None
+    if isinstance(with_payload, str) or not isinstance(with_payload, Sequence) or not all(isinstance(key, str) for key in with_payload):
+        raise InvalidArgument(f"with_payload is {with_payload!r}, expected True, False or a list of keys")
+    return frozenset(with_payload)

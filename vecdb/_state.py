@@ -1,0 +1,345 @@
+"""
+The live state of one collection: the core, the store and the payload indexes, and the one way in which they change.
+
+`apply` is the only code that changes state; live writes reach it through the log's leader, recovery through the replay, so that they
+cannot differ. Invariant: between two applies, store, core and indexes describe the same points. Readers see one of these states:
+`consistent` repeats a read that an apply crossed, the third time with writers held.
+
+Threads: any thread may call anything. Lock order: write lock, then the log's own, then the apply lock. The apply lock is never held while
+waiting for disk or for another thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._interrupt import uninterrupted
+from vecdb._payload_index import NO_INDEX_CHANGES, PayloadIndexes
+from vecdb._resolve import Overlay, Resolved
+from vecdb.errors import Closed, Forked, ReadOnly, StorageError, VecdbError
+from vecdb.index import CoreIndex
+from vecdb.storage.blocks import IdBlock, id_block
+from vecdb.storage.codec import decode_payload
+from vecdb.storage.effects import Effects
+from vecdb.storage.framing import FieldSpec
+from vecdb.storage.store import Store
+from vecdb.types import CollectionInfo, Payload
+
+T = TypeVar("T")
+
+HELP_SLICE = 256  # points a writer moves into the graph between two looks at Ctrl-C
+WAIT_SECONDS = 0.1
+_REMEMBERED_APPLIES = 64
+
+
+class CoreLoader:
+    """
+    Feeds the core while a store is opened, and gives the store the graphs to save.
+    """
+
+    def __init__(self, core: CoreIndex) -> None:
+        self.core = core
+        self.wide_ids = False
+        self.map_rows = core.map_rows
+        self.expect_checksums = core.expect_checksums
+        self.load_graph = core.load_graph
+        self.save_graph = core.save_graph
+
+    def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
+        """
+        Take the next offsets.
+        """
+        self.wide_ids |= has_wide_ids(ids)
+        self.core.apply(
+            first_offset=ids.first_offset,
+            ids=ids.slots,
+            kinds=ids.kinds,
+            id_bytes=ids.text,
+            present=np.ascontiguousarray(present),
+            tombstones=dead,
+        )
+
+    def indexed_rows(self, field: int) -> int:
+        """
+        Return how many rows the graph of the field covers.
+        """
+        return self.core.field_stats(field).indexed_rows
+
+
+def has_wide_ids(ids: IdBlock) -> bool:
+    """
+    Return whether some id does not fit an int64.
+    """
+    return bool(ids.kinds.any()) or bool((ids.slots >= 2**63).any())
+
+
+class CollectionState:
+    """
+    Everything that handles of one collection share.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fields: Sequence[FieldSpec],
+        metadata: dict[str, Any],
+        loader: CoreLoader,
+        store: Store,
+        write_lock: threading.RLock,
+        *,
+        writable: bool,
+        threads: int,
+    ) -> None:
+        self.name = name
+        self.fields = tuple(fields)
+        self.metadata = metadata
+        self.core = core = loader.core
+        self.wide_ids = loader.wide_ids  # some id, now or once, was a str or did not fit an int64
+        self.store = store
+        self.writable = writable
+        self.threads = threads
+        self.write_lock = write_lock
+        self.indexes = PayloadIndexes(core, self, apply_lock := threading.Lock(), lambda: self.store.next_offset)
+        self._apply_lock = apply_lock
+        self._overlay = Overlay(store)
+        self._next_offset = store.next_offset
+        # Odd while an apply runs. Each apply notes the offsets whose point changed under its number.
+        self._epoch = 0
+        self._changed: deque[tuple[int, frozenset[int]]] = deque(maxlen=_REMEMBERED_APPLIES)
+        self._failure: BaseException | None = None
+        self._closed = False
+        self.forked = False
+
+    def start(self) -> None:
+        """
+        Replay the log, then let the core index in the background.
+        """
+        self.store.start(self.apply)
+        self._next_offset = self.store.next_offset
+        self.core.set_threads(self.threads)
+
+    # ---- state ----
+
+    def check_open(self) -> None:
+        """
+        Raise unless the state can be read.
+        """
+        if self.forked:
+            raise Forked(f"collection {self.name!r} was opened before this process was forked: open the database again in the child")
+        if self._closed:
+            raise Closed(f"collection {self.name!r} is closed: open the database again")
+        if self._failure is not None:
+            raise StorageError(
+                f"collection {self.name!r} failed while a write was applied ({self._failure}): close the database and open it again; "
+                "nothing acknowledged is lost"
+            )
+
+    def check_writable(self) -> None:
+        """
+        Raise unless the state can be written.
+        """
+        self.check_open()
+        if not self.writable:
+            raise ReadOnly(f"collection {self.name!r} was opened with mode='r': open the database with mode='a' to write")
+        reason = self.store.read_only_reason
+        if reason is not None:
+            raise ReadOnly(f"collection {self.name!r} is read-only: {reason}. Close the database and open it again")
+
+    # ---- writing ----
+
+    def write(self, resolve: Callable[[Overlay, int], Resolved]) -> Resolved:
+        """
+        Carry out one call: resolve it, log it, wait until it is durable and applied.
+        """
+        self.check_writable()
+        with uninterrupted():
+            with self.write_lock:
+                self.check_writable()
+                resolved = resolve(self._overlay, self._next_offset)
+                if resolved.empty:
+                    return resolved
+                effects = resolved.effects
+                self.store.reserve(effects)
+                ticket = self.store.enqueue(effects)
+                # Nothing can fail from here on: the call is in the log's queue.
+                self._overlay.queued(ticket.lsn, resolved)
+                self._next_offset += len(effects.put_ids)
+            self.store.commit(ticket)
+            self._overlay.applied(ticket.lsn, resolved.ids)
+        self.help()
+        return resolved
+
+    def settle(self) -> None:
+        """
+        Wait until every queued call is applied. The caller holds the write lock.
+        """
+        self.store.drain()
+
+    def help(self) -> None:
+        """
+        Move the tail along while it is longer than its bound, so that searches stay fast under a flood of writes.
+        """
+        while self.core.help(HELP_SLICE) == HELP_SLICE:
+            pass
+
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Take one durable call into the state: rows and payloads first, then the core in one step.
+        """
+        with self._apply_lock:
+            changed = frozenset(effects.tombstones.tolist()) | frozenset(effects.patch_offsets.tolist())
+            self._changed.append((self._epoch + 1, changed))
+            self._epoch += 1
+            try:
+                index_changes = self._index_changes(effects) if self.indexes else NO_INDEX_CHANGES
+                self.store.apply(lsn, effects)
+                self._add_rows(effects)
+                block = id_block(effects.first_offset, effects.put_ids)
+                self.wide_ids |= has_wide_ids(block)
+                self.core.apply(
+                    first_offset=effects.first_offset,
+                    ids=block.slots,
+                    kinds=block.kinds,
+                    id_bytes=block.text,
+                    present=self._present(effects),
+                    tombstones=effects.tombstones,
+                    tags_added=index_changes.tags_added,
+                    tags_removed=index_changes.tags_removed,
+                    column_added=index_changes.column_added,
+                    column_removed=index_changes.column_removed,
+                )
+            except BaseException as error:
+                self._failure = error
+                raise
+            self._epoch += 1
+
+    def _index_changes(self, effects: Effects) -> Any:
+        puts = ((effects.first_offset + row, decode_payload(raw)) for row, raw in enumerate(effects.put_payloads))
+        offsets = effects.patch_offsets.tolist()
+        before = self.store.payloads_of(offsets)
+        patches = (
+            (offset, decode_payload(old) if old is not None else {}, decode_payload(new))
+            for offset, old, new in zip(offsets, before, effects.patch_payloads, strict=True)
+        )
+        return self.indexes.changes(puts, patches)
+
+    def _add_rows(self, effects: Effects) -> None:
+        for field in self.fields:
+            given = effects.put_vectors.get(field.number)
+            if given is None or not len(given.rows):
+                continue
+            descriptor, rows = self.store.row_file(field.number)
+            if descriptor < 0:
+                self.core.append_rows(field.number, given.rows)
+            else:
+                self.core.map_rows(field.number, descriptor, rows)
+
+    def _present(self, effects: Effects) -> NDArray[np.uint8]:
+        present = np.zeros((len(self.fields), len(effects.put_ids)), dtype=np.uint8)
+        for field in self.fields:
+            given = effects.put_vectors.get(field.number)
+            if given is not None:
+                present[field.number, slice(None) if given.positions is None else given.positions] = 1
+        return present
+
+    # ---- reading ----
+
+    def consistent(self, read: Callable[[], T], changed: Callable[[T], Iterable[int] | None]) -> T:
+        """
+        Return what read gives, of one state: repeated when a write changed, meanwhile, an offset that `changed` names (None: any write
+        counts).
+        """
+        for _ in range(2):
+            begin = self._epoch
+            try:
+                result = read()
+            except VecdbError:
+                # In the middle of an apply store and core differ: an offset of the one may be unknown to the other.
+                if self._unchanged(begin, None):
+                    raise
+                continue
+            if self._unchanged(begin, changed(result)):
+                return result
+        with self._apply_lock:
+            return read()
+
+    def _unchanged(self, begin: int, offsets: Iterable[int] | None) -> bool:
+        now = self._epoch
+        if now == begin and begin % 2 == 0:
+            return True
+        if offsets is None:
+            return False
+        crossed = [(number, changed) for number, changed in tuple(self._changed) if number >= begin]
+        if len(crossed) < (now + 1) // 2 - begin // 2:
+            return False  # some have been forgotten
+        return not any(changed.intersection(offsets) for _, changed in crossed if changed)
+
+    def iterate(self, first: int, last: int) -> Iterator[tuple[int, Payload]]:
+        """
+        Yield (offset, payload) of the live offsets in [first, last).
+        """
+        for offset, raw in self.store.iterate_payloads(first, last):
+            yield offset, decode_payload(raw)
+
+    def wait_indexed(self, timeout: float | None) -> bool:
+        """
+        Wait until the graph covers what it should, in slices that let Ctrl-C through.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
+            if self.core.wait_indexed(int(left * 1000)):
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            self.check_open()
+
+    def info(self) -> CollectionInfo:
+        """
+        Return the figures of core, store and indexes.
+        """
+        core, store = self.core.stats(), self.store.info()
+        fields = [self.core.field_stats(field.number) for field in self.fields]
+        return CollectionInfo(
+            name=self.name,
+            points=store.points,
+            vectors=sum(field.live_rows for field in fields),
+            tail=sum(field.rows - field.indexed_rows for field in fields),
+            deleted=core.offsets - core.live,
+            bytes={
+                "vectors": sum(field.vector_bytes for field in fields),
+                "norms": sum(field.norm_bytes for field in fields),
+                "graph": sum(field.graph_bytes for field in fields),
+                "ids": core.id_bytes,
+                "tags": core.tag_bytes,
+                "columns": core.column_bytes,
+                "dictionary": self.indexes.bytes,
+                "payload file": store.payload_bytes,
+                "vector files": store.vector_bytes,
+                "derived files": store.derived_bytes,
+                "log": store.log_bytes,
+            },
+            wal={"last_lsn": store.last_lsn, "durable_lsn": store.durable_lsn, "checkpoint_lsn": store.checkpoint_lsn},
+            indexes=self.indexes.keys,
+            read_only=self.store.read_only_reason,
+        )
+
+    def close(self) -> None:
+        """
+        Checkpoint, release the files and the core's memory; idempotent.
+        """
+        with self.write_lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self.store.close()
+        finally:
+            self.core.close()

@@ -1,0 +1,184 @@
+"""
+The writes of a collection: arguments checked at the edge, resolved under the write lock, durable on return.
+
+Every write here is one call of `CollectionState.write`. Any thread may write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from vecdb import _convert as convert
+from vecdb._handle import Held
+from vecdb._query import FilterLike
+from vecdb._resolve import resolve_delete, resolve_payloads, resolve_update, resolve_upsert
+from vecdb.errors import InvalidArgument, NotFound
+from vecdb.storage.codec import encode_payload
+from vecdb.storage.effects import FieldRows
+from vecdb.types import Point, PointId
+
+
+class Writing(Held):
+    """
+    The part of `Collection` that writes.
+    """
+
+    def upsert(self, ids: object, vectors: object, payloads: object = None) -> None:
+        """
+        Write points, replacing those that exist: the whole batch, durable on return, or nothing.
+
+        `ids`: one id or n of them; `vectors`: (n, dim) numbers, None for points without one (or 1-D for one id); `payloads`: n dicts or
+        None. Of an id that stands twice the last wins. Raises InvalidArgument naming the row at fault.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert(1, [0.0, 1.0], {"colour": "red"})
+        >>> points[1].payload
+        {'colour': 'red'}
+        """
+        self._put(ids, vectors, payloads, must_be_new=False)
+
+    def add(self, ids: object, vectors: object, payloads: object = None) -> None:
+        """
+        Write new points as `upsert` does, but raise AlreadyExists, with nothing written, when one exists or stands twice.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.add([1, 2], [[0, 1], [1, 0]])
+        >>> points.add([2, 3], [[0, 1], [1, 0]])
+        Traceback (most recent call last):
+        vecdb.errors.AlreadyExists: a point with id 2 exists: use upsert to replace it, or update to change parts of it
+        """
+        self._put(ids, vectors, payloads, must_be_new=True)
+
+    def _put(self, ids: object, vectors: object, payloads: object, *, must_be_new: bool) -> None:
+        self._handle.check_writable()
+        single = convert.is_one_id(ids)
+        known = convert.as_ids(ids)
+        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        encoded = [encode_payload(payload) for payload in convert.as_payloads(payloads, len(known), single=single)]
+        self._state.write(
+            lambda overlay, offset: resolve_upsert(overlay, offset, known, {self._field.number: rows}, encoded, must_be_new=must_be_new)
+        )
+
+    def upsert_points(self, points: Iterable[Point]) -> None:
+        """
+        Write Point objects as `upsert` does.
+
+        Raises InvalidArgument for a point that was read with `with_vectors=False`: writing it back would drop its vector.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert_points([vecdb.Point("a", [0.0, 1.0], {"n": 1})])
+        >>> len(points)
+        1
+        """
+        given = [points] if isinstance(points, Point) else list(points)
+        for row, point in enumerate(given):
+            if not isinstance(point, Point):
+                raise InvalidArgument(f"points[{row}] is a {type(point).__name__}, expected a vecdb.Point")
+            if not point.has_vector_data:
+                raise InvalidArgument(
+                    f"points[{row}] (id {point.id!r}) was read with with_vectors=False: read it with its vector, or use set_payload"
+                )
+        self.upsert([point.id for point in given], [point.vector for point in given], [point.payload for point in given])
+
+    def update(self, ids: object, vectors: object = None, payloads: object = None) -> None:
+        """
+        Change existing points row by row: a vector replaces the old one, payload keys are merged, None leaves as it is.
+
+        Raises NotFound, with nothing written, when an id does not exist.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert("a", [0.0, 1.0], {"n": 1, "colour": "red"})
+        >>> points.update("a", payloads={"n": 2})
+        >>> points["a"].payload
+        {'n': 2, 'colour': 'red'}
+        """
+        self._handle.check_writable()
+        single = convert.is_one_id(ids)
+        known = convert.as_ids(ids)
+        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        merged = None if payloads is None else convert.as_payloads(payloads, len(known), single=single)
+        self._state.write(lambda overlay, offset: resolve_update(overlay, offset, known, rows, merged, field=self._field.number))
+
+    def set_payload(self, payload: Mapping[str, Any], *, ids: object = None, filter: FilterLike = None, replace: bool = False) -> int:
+        """
+        Merge one payload into many points, or replace theirs by it; return how many points.
+
+        Exactly one of `ids` and `filter`; all points are `filter={}`. Raises NotFound for an id that does not exist.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert([1, 2], None, [{"n": 1}, {"n": 2}])
+        >>> points.set_payload({"seen": True}, filter={})
+        2
+        """
+        self._handle.check_writable()
+        given = convert.as_payload(payload)
+        return self._change_payloads(ids, filter, lambda _, old: dict(given) if replace else {**old, **given})
+
+    def delete_payload(self, keys: str | Sequence[str], *, ids: object = None, filter: FilterLike = None) -> int:
+        """
+        Remove top-level keys from the payloads of points; return how many points matched.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert(1, None, {"n": 1, "m": 2})
+        >>> points.delete_payload("m", ids=1), points[1].payload
+        (1, {'n': 1})
+        """
+        self._handle.check_writable()
+        gone = {keys} if isinstance(keys, str) else set(keys)
+        if not all(isinstance(key, str) for key in gone):
+            raise InvalidArgument(f"keys are {keys!r}, expected a str or several")
+        return self._change_payloads(ids, filter, lambda _, old: {key: value for key, value in old.items() if key not in gone})
+
+    def _change_payloads(self, ids: object, filter: FilterLike, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> int:
+        chosen = self._chooser(ids, filter)
+        resolved = self._state.write(lambda overlay, offset: resolve_payloads(overlay, offset, chosen(), change))
+        return len(resolved.patch_ids)
+
+    def _chooser(self, ids: object, filter: FilterLike) -> Callable[[], list[PointId]]:
+        """
+        Return what gives, under the write lock, the ids that a call with `ids` or `filter` means.
+        """
+        if (ids is None) == (filter is None):
+            raise InvalidArgument(
+                f"expected exactly one of ids and filter, got {'neither' if ids is None else 'both'}: filter={{}} means all points"
+            )
+        if ids is not None:
+            known = convert.as_ids(ids)
+            return lambda: known
+        self._queries.check(filter)
+
+        def by_filter() -> list[PointId]:
+            self._state.settle()
+            return self._queries.matching_ids(filter)
+
+        return by_filter
+
+    def delete(self, ids: object = None, *, filter: FilterLike = None) -> int:
+        """
+        Delete points by ids or by filter; return how many existed.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert([1, 2], None, [{"n": 1}, {"n": 2}])
+        >>> points.delete([2, 3])
+        1
+        """
+        self._handle.check_writable()
+        chosen = self._chooser(ids, filter)
+        resolved = self._state.write(lambda overlay, offset: resolve_delete(overlay, offset, chosen()))
+        return len(resolved.effects.deleted_ids)
+
+    def __delitem__(self, id: object) -> None:
+        """
+        Delete one point; raise NotFound when it does not exist.
+        """
+        one = convert.as_id(id)
+        if not self.delete(one):
+            raise NotFound(f"no point with id {one!r} in collection {self._state.name!r}")

@@ -1,0 +1,332 @@
+"""
+Database: a directory (or a piece of memory) of named collections, and `open`.
+
+A Database is a handle on a live database that other handles may share; closing one leaves the others alone. Any thread may use it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from vecdb import _convert as convert
+from vecdb import _live
+from vecdb._assemble import field_options, thread_count
+from vecdb.collection import Collection
+from vecdb.errors import Closed, InvalidArgument, ReadOnly
+from vecdb.types import MetricName
+
+Mode = Literal["a", "r", "x"]
+Durability = Literal["fsync", "os"]
+
+MEMORY = ":memory:"
+DEFAULT_TIMEOUT = 5.0
+_UNSET: Any = object()
+
+
+class Database:
+    """
+    Named collections in one directory, or in memory; made by `vecdb.open`.
+
+    >>> import vecdb
+    >>> with vecdb.open(":memory:") as db:
+    ...     products = db.create_collection("products", dim=3)
+    ...     list(db)
+    ['products']
+    """
+
+    def __init__(self, live: _live.LiveDatabase, mode: Mode) -> None:
+        self._live = live
+        self._mode = mode
+        # Giving the handle back when it is collected keeps a forgotten database from holding its files for ever.
+        self._release = weakref.finalize(self, _live.detach, live)
+        self._release.atexit = False
+
+    # ---- collections ----
+
+    def create_collection(
+        self,
+        name: str,
+        dim: int,
+        *,
+        metric: MetricName = "cosine",
+        m: int = 16,
+        ef_construction: int = 200,
+        quantization: str | None = "auto",
+        metadata: Mapping[str, Any] | None = None,
+        seed: int = 100,
+    ) -> Collection:
+        """
+        Create a collection of points with vectors of dim components; the options are those of `vecdb.Collection`.
+
+        Raises AlreadyExists when there is one of this name, InvalidArgument for options out of range.
+
+        >>> import vecdb
+        >>> vecdb.open(":memory:").create_collection("films", dim=4, metric="l2").metric
+        'l2'
+        """
+        self._check_writable()
+        options = field_options(dim, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
+        return self._collection(self._live.create(name, [options], convert.as_payload(metadata, "metadata")))
+
+    def get_or_create_collection(
+        self,
+        name: str,
+        dim: int = _UNSET,
+        *,
+        metric: MetricName = _UNSET,
+        m: int = _UNSET,
+        ef_construction: int = _UNSET,
+        quantization: str | None = _UNSET,
+        metadata: Mapping[str, Any] | None = None,
+        seed: int = _UNSET,
+    ) -> Collection:
+        """
+        Return the collection of this name, created when there is none; options that are given must agree with it.
+
+        Raises InvalidArgument when an option differs; `metadata` is not compared.
+
+        >>> import vecdb
+        >>> db = vecdb.open(":memory:")
+        >>> db.get_or_create_collection("films", dim=4).name, db.get_or_create_collection("films").dim
+        ('films', 4)
+        """
+        given = {
+            option: value
+            for option, value in (
+                ("dim", dim),
+                ("metric", metric),
+                ("m", m),
+                ("ef_construction", ef_construction),
+                ("quantization", quantization),
+                ("seed", seed),
+            )
+            if value is not _UNSET
+        }
+        self._check()
+        with self._live.lock:
+            if name in self._live.names():
+                found = self[name]
+                agreed = field_options(**{**_options_of(found), **given})
+                _check_agreement(found, agreed)
+                return found
+            if "dim" not in given:
+                raise InvalidArgument(
+                    f"no collection {name!r} exists, and dim was not given: pass dim=, the number of components of its vectors"
+                )
+            options: dict[str, Any] = given
+            return self.create_collection(name, metadata=metadata, **options)
+
+    def drop_collection(self, name: str) -> None:
+        """
+        Delete a collection with all its points and files; handles on it raise Closed from now on.
+
+        Raises NotFound when there is none of this name.
+
+        >>> import vecdb
+        >>> db = vecdb.open(":memory:")
+        >>> _ = db.create_collection("films", dim=4)
+        >>> db.drop_collection("films"); len(db)
+        0
+        """
+        self._check_writable()
+        self._live.drop(name)
+
+    def __getitem__(self, name: str) -> Collection:
+        """
+        Return the collection of this name; raise NotFound when there is none.
+        """
+        self._check()
+        return self._collection(self._live.collection(name))
+
+    def __contains__(self, name: object) -> bool:
+        """
+        Return whether there is a collection of this name.
+        """
+        self._check()
+        return name in self._live.names()
+
+    def __iter__(self) -> Iterator[str]:
+        """
+        Iterate over the names of the collections, sorted.
+        """
+        self._check()
+        return iter(self._live.names())
+
+    def __len__(self) -> int:
+        """
+        Return the number of collections.
+        """
+        self._check()
+        return len(self._live.names())
+
+    def __bool__(self) -> bool:
+        """
+        Return True: a database without collections is still a database.
+        """
+        return True
+
+    def _collection(self, opened: _live.OpenCollection) -> Collection:
+        # The collection keeps this handle alive through its checks, so that an unnamed database is not closed under it.
+        return Collection._of(opened.state, opened.queries, _Handle(self, opened))
+
+    # ---- life ----
+
+    def refresh(self) -> bool:
+        """
+        Move a read-only handle on to the writer's newest state; return whether there was something new.
+
+        A handle that writes, or shares its process with the writer, is always at the newest state.
+
+        >>> import vecdb
+        >>> vecdb.open(":memory:").refresh()
+        False
+        """
+        self._check()
+        return False
+
+    def close(self) -> None:
+        """
+        Give the handle back; the last handle checkpoints and releases the files. Idempotent.
+
+        >>> import vecdb
+        >>> db = vecdb.open(":memory:")
+        >>> db.close(); db.close()
+        >>> list(db)
+        Traceback (most recent call last):
+        vecdb.errors.Closed: this handle on database :memory: is closed: open it again
+        """
+        self._release()
+
+    def __enter__(self) -> Database:
+        """
+        Return the database; the with block closes it.
+        """
+        self._check()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """
+        Close the handle.
+        """
+        self.close()
+
+    def __repr__(self) -> str:
+        """
+        Return path, mode and collections.
+        """
+        where = str(self._live.path or MEMORY)
+        if not self._release.alive:
+            return f"<vecdb.Database {where!r}: closed>"
+        names = self._live.names()
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        return f"<vecdb.Database {where!r}, mode {self._mode!r}: {shown or 'no collections'}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Database], tuple[str, str]]:
+        """
+        Pickle the path; the copy is opened read-only where it is unpickled.
+        """
+        if self._live.path is None:
+            raise TypeError("a database in memory cannot be pickled: its points exist in this process only; use a path")
+        return open, (str(self._live.path), "r")
+
+    def _check(self) -> None:
+        if not self._release.alive:
+            raise Closed(f"this handle on database {self._live.path or MEMORY} is closed: open it again")
+        self._live.check()
+
+    def _check_writable(self) -> None:
+        self._check()
+        if self._mode == "r":
+            raise ReadOnly(f"database {self._live.path or MEMORY} was opened with mode='r': open it with mode='a' to write")
+
+
+class _Handle:
+    """
+    What a collection asks before each call: whether it may be read, and written, through this database handle.
+    """
+
+    def __init__(self, database: Database, opened: _live.OpenCollection) -> None:
+        self._database = database
+        self._opened = opened
+
+    def check(self) -> None:
+        self._database._check()
+        self._opened.state.check_open()
+
+    def check_writable(self) -> None:
+        self._database._check_writable()
+        self._opened.state.check_writable()
+
+    def close(self) -> None:
+        """
+        Do nothing: a collection of a database is closed with it.
+        """
+
+    def reduce(self) -> tuple[Any, ...]:
+        return _reopen, (self._database, self._opened.state.name)
+
+
+def _reopen(database: Database, name: str) -> Collection:
+    return database[name]
+
+
+def _options_of(collection: Collection) -> dict[str, Any]:
+    spec = collection._field
+    return {
+        "dim": spec.dim,
+        "metric": spec.metric,
+        "m": spec.m,
+        "ef_construction": spec.ef_construction,
+        "quantization": spec.quantization,
+        "seed": spec.seed,
+    }
+
+
+def _check_agreement(found: Collection, agreed: Any) -> None:
+    for option, value in _options_of(found).items():
+        if getattr(agreed, option) != value:
+            raise InvalidArgument(
+                f"collection {found.name!r} exists with {option}={value!r}, got {getattr(agreed, option)!r}: leave the option out, "
+                "or use another name"
+            )
+
+
+def open(
+    path: str | os.PathLike[str],
+    mode: Mode = "a",
+    *,
+    durability: Durability | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    threads: int | None = None,
+) -> Database:
+    """
+    Open a database, created if absent, and return a handle on it.
+
+    `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, "x" must create.
+    `durability`: "fsync" (default) survives power loss, "os" only the death of the process. `timeout`: seconds to wait for another
+    process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. Raises
+    StorageError (MissingDatabase with mode "r"), AlreadyExists with mode "x", Corruption.
+
+    >>> import vecdb
+    >>> with vecdb.open(":memory:") as db:
+    ...     len(db)
+    0
+    """
+    if mode not in ("a", "r", "x"):
+        raise InvalidArgument(f"mode is {mode!r}, expected 'a', 'r' or 'x'")
+    if durability not in (None, "fsync", "os"):
+        raise InvalidArgument(f"durability is {durability!r}, expected 'fsync' or 'os'")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
+    count = thread_count(threads)
+    where = os.fspath(path)
+    if not isinstance(where, str) or not where or "\0" in where:
+        raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
+    if where == MEMORY:
+        return Database(_live.attach_memory(threads=count), mode)
+    return Database(_live.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count), mode)

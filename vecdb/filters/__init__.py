@@ -1,0 +1,34 @@
+"""
+Filters: the must / should / must_not grammar, what it means, and its lowering to a program of the core.
+
+`parse` checks a dict or what `F` built and gives a tree; `matches` is the reference evaluator over one payload; `terms`
+says what a payload gives to the index of a key; `lower` turns a tree into a program over these indexes. Nothing is
+stored here; everything is immutable or without state, so it may be used from any thread.
+"""
+
+from vecdb.filters.build import F
+from vecdb.filters.evaluate import matches
+from vecdb.filters.lower import Resolver, keys, lower
+from vecdb.filters.parse import parse
+from vecdb.filters.paths import KeyPath, elements, values
+from vecdb.filters.program import Program
+from vecdb.filters.terms import Term, Terms, terms
+from vecdb.filters.tree import Filter, Node
+
+__all__ = [
+    "F",
+    "Filter",
+    "KeyPath",
+    "Node",
+    "Program",
+    "Resolver",
+    "Term",
+    "Terms",
+    "elements",
+    "keys",
+    "lower",
+    "matches",
+    "parse",
+    "terms",
+    "values",
+]

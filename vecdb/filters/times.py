@@ -1,0 +1,54 @@
+"""
+RFC 3339 times, compared exactly.
+
+An instant is whole seconds since 1970 and the digits of the fraction, so that no precision is lost and no digit is too
+many. A time without a zone is UTC, a date alone is its midnight. Immutable, so it may be shared between threads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+
+_FORM = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[Tt ](?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d|60)(?:\.(?P<fraction>\d+))?)?"
+    r"(?:[Zz]|(?P<sign>[+-])(?P<zone_hour>[01]\d|2[0-3])(?::?(?P<zone_minute>[0-5]\d))?)?)?",
+    re.ASCII,
+)
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Time:
+    """
+    An instant, and the text it was given as; only the instant is compared.
+    """
+
+    seconds: int
+    fraction: str
+    text: str = field(compare=False)
+
+
+def parse_time(text: str) -> Time | None:
+    """
+    Return the time that text spells, None when it is not one.
+
+    >>> parse_time("2024-02-29T12:00:00.50+02:00") == parse_time("2024-02-29 10:00:00.5")
+    True
+    >>> parse_time("2023-02-29") is None
+    True
+    """
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None
+    try:
+        day = date(int(form[1]), int(form[2]), int(form[3]))
+    except ValueError:
+        return None
+    zone = int(form["zone_hour"] or 0) * 3600 + int(form["zone_minute"] or 0) * 60
+    zone = -zone if form["sign"] == "-" else zone
+    clock = int(form["hour"] or 0) * 3600 + int(form["minute"] or 0) * 60 + int(form["second"] or 0)
+    # Digits without trailing zeros order like the fractions they spell, compared as text.
+    return Time((day.toordinal() - _EPOCH) * 86400 + clock - zone, (form["fraction"] or "").rstrip("0"), text)

@@ -1,0 +1,3 @@
+"""
+Storage: the log, points and payloads, raw vectors, checkpoints and recovery. Knows nothing of search or filters.
+"""

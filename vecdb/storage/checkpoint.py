@@ -1,0 +1,178 @@
+"""
+The checkpoint: what makes the applied state the durable base, so that the log before it can go. DESIGN section 4 gives the order, docs/file_format.md the cases.
+
+Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it.
+A failed sync of rows ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue, switching the segment, freezing, and copying a graph that is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from threading import Lock
+
+from vecdb.errors import StorageError, VecdbError
+from vecdb.storage.derived import DerivedFiles
+from vecdb.storage.overlay import Overlay
+from vecdb.storage.points import PointsFile
+from vecdb.storage.points_write import Frozen, write_checkpoint
+from vecdb.storage.recovery import graph_name
+from vecdb.storage.store import GraphSource, WriteLock
+from vecdb.storage.vectors import RowFile
+from vecdb.storage.wal import Log
+
+logger = logging.getLogger("vecdb.storage")
+
+LOG_BYTES = 16 << 20
+AGE_SECONDS = 30.0
+RETRY_SECONDS = 10.0
+# A graph is saved again when it covers a quarter more rows than its file: growing to n rows then writes five times the final file in all.
+GRAPH_GROWTH = 1.25
+GRAPH_LEAST_ROWS = 1024
+
+
+class Occasion(Enum):
+    """
+    Why a checkpoint is made; at close, graphs are saved for less.
+    """
+
+    RUNNING = 1
+    CLOSING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """
+    A graph as of the checkpoint at `lsn`, and the rows it covers.
+    """
+
+    field: int
+    rows: int
+    lsn: int
+    body: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    What a checkpoint works on; `drain` returns when every queued call is applied, and is called with the write lock held.
+    """
+
+    points: PointsFile
+    overlay: Overlay
+    rows: list[RowFile]
+    derived: DerivedFiles
+    log: Log
+    graphs: GraphSource
+    write_lock: WriteLock
+    drain: Callable[[], None]
+
+
+class Checkpointer:
+    """
+    Makes checkpoints; `error` says why the last attempt failed, `blocked` why there can be no more in this process.
+    """
+
+    def __init__(self, parts: Parts, *, saved_rows: dict[int, int]) -> None:
+        self.error: str | None = None
+        self.blocked: str | None = None
+        self._parts = parts
+        self._saved_rows = saved_rows
+        self._busy = Lock()
+        self._pending: Frozen | None = None
+        self._waiting_since: float | None = None
+        self._retry_at = 0.0
+
+    def due(self) -> bool:
+        """
+        Return whether the log's size or the age of its first call asks for a checkpoint; called regularly, since the age counts from when this first sees one.
+        """
+        now = time.monotonic()
+        if self._parts.overlay.applied_lsn <= self._parts.overlay.base.applied_lsn:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if self.blocked is not None or now < self._retry_at:
+            return False
+        return self._parts.log.bytes_since_checkpoint >= LOG_BYTES or now - self._waiting_since >= AGE_SECONDS
+
+    def run(self, occasion: Occasion) -> None:
+        """
+        Make a checkpoint; raises when it fails, with nothing lost.
+        """
+        with self._busy:
+            if self.blocked is not None:
+                raise StorageError(self.blocked)
+            try:
+                if self._pending is not None:
+                    self._commit(self._pending)
+                self._freeze_and_commit(occasion)
+            except VecdbError as error:
+                self.error = str(error)
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+                raise
+            self.error = None
+            self._waiting_since = None
+
+    def _freeze_and_commit(self, occasion: Occasion) -> None:
+        parts = self._parts
+        with parts.write_lock:
+            parts.drain()
+            if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
+                lsn = parts.log.switch_segment()
+                self._pending = parts.overlay.freeze(lsn, tuple(rows.freeze() for rows in parts.rows))
+            else:
+                lsn = parts.overlay.base.applied_lsn
+            graphs = self._copy_graphs(lsn, occasion)
+        if self._pending is not None:
+            self._commit(self._pending)
+        for graph in graphs:
+            self._save_graph(graph)
+
+    def _commit(self, frozen: Frozen) -> None:
+        parts = self._parts
+        for rows in parts.rows:
+            try:
+                rows.sync()
+            except StorageError as error:
+                self.blocked = (
+                    f"{rows.path} could not be synced ({error}), so no further checkpoint is made and nothing more is written; every confirmed write is in the log: "
+                    "close the database and open it again"
+                )
+                raise StorageError(self.blocked) from error
+        base = write_checkpoint(parts.points, frozen, oldest_derived=parts.derived.oldest())
+        parts.overlay.committed(base)
+        self._pending = None
+        parts.log.drop_through(frozen.lsn)
+
+    def _copy_graphs(self, lsn: int, occasion: Occasion) -> list[_Graph]:
+        """
+        Take the bytes of the graphs that have grown enough. Under the write lock, so that they cover no row beyond the checkpoint.
+        """
+        parts = self._parts
+        graphs = []
+        for field in range(len(parts.rows)):
+            rows = parts.graphs.indexed_rows(field)
+            saved = self._saved_rows.get(field, 0)
+            least = saved * GRAPH_GROWTH if occasion is Occasion.RUNNING else saved * 1.01
+            if rows < GRAPH_LEAST_ROWS or rows <= saved or rows < least:
+                continue
+            body = parts.graphs.save_graph(field, parts.derived.uuid, parts.derived.generation, lsn)
+            if body is not None:
+                graphs.append(_Graph(field, rows, lsn, body))
+        return graphs
+
+    def _save_graph(self, graph: _Graph) -> None:
+        """
+        Write a derived file. A failure costs only time at the next opening, so the checkpoint stands; the older file, if any, stays.
+        """
+        try:
+            self._parts.derived.save(graph_name(graph.field), lsn=graph.lsn, body=graph.body)
+        except StorageError as error:
+            logger.warning("the graph of field %d is not saved, so it will be built again from the last saved one: %s", graph.field, error)
+            return
+        self._saved_rows[graph.field] = graph.rows

@@ -1,0 +1,108 @@
+"""
+points.lmdb.sum: what a clean close says of points.lmdb, since LMDB itself has no checksum.
+
+Invariant: the file stands beside points.lmdb only while that is exactly what the last clean close left; a writer removes it, durably, before its first change. So a difference is damage.
+Thread rule: used while opening and closing.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from vecdb._crc import crc32c
+from vecdb.errors import Corruption
+from vecdb.storage import files
+
+MAGIC = b"VDBCLEAN"
+VERSION = 1
+# A larger points.lmdb is compared in full only when asked for: opening must not read everything.
+CHECKED_BYTES = 64 << 20
+
+_layout = struct.Struct("<8sIIQQI4x")
+_PIECE = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CleanClose:
+    """
+    Length and CRC32C of points.lmdb, and the LSN of the log's CLOSE record.
+    """
+
+    length: int
+    crc: int
+    close_lsn: int
+
+    def encode(self) -> bytes:
+        """
+        Return the bytes of the note.
+        """
+        fields = (self.length, self.close_lsn, self.crc)
+        return _layout.pack(MAGIC, VERSION, crc32c(_layout.pack(MAGIC, VERSION, 0, *fields)), *fields)
+
+
+def write_clean_close(points: Path, *, close_lsn: int) -> None:
+    """
+    Note the file as it is. REQUIRES: it is closed, and every byte of it synced.
+    """
+    length, crc = _sum(points)
+    files.replace_file(_path(points), CleanClose(length, crc, close_lsn).encode())
+
+
+def check_clean_close(points: Path, *, whole: bool) -> int:
+    """
+    Compare the file with what the last clean close noted and return the LSN of its CLOSE record; 0 when the last close was not clean.
+
+    Raises Corruption. The checksum is compared when the file is small or `whole` is set.
+    """
+    path = _path(points)
+    if not files.exists(path):
+        return 0
+    noted = _read(path)
+    fd = files.open_file(points)
+    try:
+        length = files.size(fd)
+    finally:
+        files.close(fd)
+    if length != noted.length:
+        raise Corruption(f"{points} has {length} bytes, after the last close it had {noted.length}; restore a backup of the database")
+    if (whole or length <= CHECKED_BYTES) and _sum(points)[1] != noted.crc:
+        raise Corruption(f"{points} is not what the last close left: its checksum differs; restore a backup, or open with salvage=True to keep what verifies")
+    return noted.close_lsn
+
+
+def forget_clean_close(points: Path) -> None:
+    """
+    Remove the note, durably: points.lmdb is about to change.
+    """
+    if files.exists(_path(points)):
+        files.remove(_path(points))
+        files.sync_directory(points.parent)
+
+
+def _path(points: Path) -> Path:
+    return points.with_name(points.name + ".sum")
+
+
+def _read(path: Path) -> CleanClose:
+    data = files.read_file(path, 4096)
+    if len(data) != _layout.size:
+        raise Corruption(f"{path} has {len(data)} bytes, expected {_layout.size}; restore a backup of the database")
+    magic, version, _, length, close_lsn, crc = _layout.unpack(data)
+    noted = CleanClose(length, crc, close_lsn)
+    if data != noted.encode():
+        raise Corruption(f"{path} is damaged (magic {magic!r}, version {version}); restore a backup of the database")
+    return noted
+
+
+def _sum(path: Path) -> tuple[int, int]:
+    fd = files.open_file(path)
+    try:
+        length, crc = 0, 0
+        while piece := files.read_at(fd, _PIECE, length):
+            crc = crc32c(piece, crc)
+            length += len(piece)
+        return length, crc
+    finally:
+        files.close(fd)

@@ -1,0 +1,96 @@
+"""
+Payloads as bytes: a dict of JSON kinds to MessagePack and back.
+
+Invariant: what `encode_payload` takes, `decode_payload` gives back equal, and both hold the same limits, so that nothing can be written that cannot be read. Decoding trusts nothing: kinds
+that are not JSON's, keys that are not str, and nesting beyond the limit are refused. Pure functions; any thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vecdb.errors import Corruption, InvalidArgument
+
+MAX_DEPTH = 64
+MAX_BYTES = 64 << 20
+
+EMPTY_PAYLOAD = b"\x80"
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+_KEYS = frozenset((str,))
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def encode_payload(payload: dict[str, Any]) -> bytes:
+    """
+    Return the payload's bytes.
+
+    Raises InvalidArgument for a value that is not of a JSON kind, an int beyond 64 bits, text that is not UTF-8, nesting deeper than 64 and more than 64 MiB.
+
+    >>> decode_payload(encode_payload({"city": "London", "tags": [1, 2.5, None]}))
+    {'city': 'London', 'tags': [1, 2.5, None]}
+    """
+    if not payload and type(payload) is dict:
+        return EMPTY_PAYLOAD
+    problem = _not_json(payload)
+    if problem is not None:
+        raise InvalidArgument(f"a payload cannot be stored: {problem}")
+    try:
+        data = _encoder.encode(payload)
+    except OverflowError as error:
+        raise InvalidArgument("a payload cannot be stored: an int is outside [-2**63, 2**64); store it as a float or a str") from error
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"a payload cannot be stored: a str is not valid Unicode ({error.reason}); remove its lone surrogates") from error
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(f"a payload has {len(data):,} bytes, at most {MAX_BYTES:,} are stored; keep large texts and blobs outside and store a reference")
+    return data
+
+
+def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
+    """
+    Return the payload of these bytes; raises Corruption when they are not one.
+    """
+    if len(data) > MAX_BYTES:
+        raise Corruption(f"a stored payload has {len(data):,} bytes, expected at most {MAX_BYTES:,}")
+    try:
+        payload: dict[str, Any] = _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Corruption(f"a stored payload cannot be decoded: {error}") from error
+    problem = _not_json(payload)
+    if problem is not None:
+        raise Corruption(f"a stored payload is not a JSON object: {problem}")
+    return payload
+
+
+def _not_json(payload: object) -> str | None:
+    """
+    Return what is wrong with a payload, or None. Without recursion, so that depth is a limit and not a crash.
+    """
+    if type(payload) is not dict:
+        return f"it is a {type(payload).__name__}, expected a dict"
+    if _KEYS.issuperset(map(type, payload)) and _SCALARS.issuperset(map(type, payload.values())):
+        return None
+    level: list[Any] = [payload]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for container in level:
+            values = container
+            if type(container) is dict:
+                for key in container:
+                    if type(key) is not str:
+                        return f"the key {key!r} is a {type(key).__name__}, expected a str"
+                values = container.values()
+            for value in values:
+                kind = type(value)
+                if kind in _SCALARS:
+                    continue
+                if kind is not dict and kind is not list:
+                    return f"a value is a {kind.__name__}, expected str, int, float, bool, None, list or dict"
+                deeper.append(value)
+        if not deeper:
+            return None
+        level = deeper
+    return f"it is nested deeper than {MAX_DEPTH} levels"

@@ -1,0 +1,170 @@
+"""
+The writing end of the log: where it stands, groups into the open segment, the step to the next one, what may be synced and removed.
+
+Invariant: `end` is replaced as one, after what it says has happened, and every step may be repeated as long as it has not moved: the same
+bytes go to the same place. A segment appears under its name only when all that comes before it is on the medium.
+Thread rule: one thread at a time, which the caller sees to; `end` may be read by any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vecdb.errors import StorageError
+from vecdb.storage import files
+from vecdb.storage.files import Buffer
+from vecdb.storage.log_reader import LogState, segment_name
+from vecdb.storage.segment_file import SMALLEST, SegmentFile, next_size, size_after_switch
+from vecdb.storage.segments import SEGMENT_HEADER, Kind, SegmentHeader, encode_group
+
+logger = logging.getLogger("vecdb")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """
+    The end of what was written: segment (None: none is open, the next call begins one), position in it, last LSN and its checksum.
+
+    `durable_lsn` is the highest LSN that a sync brought to the medium; `unconfirmed` says that no later record tells so of the last call.
+    """
+
+    segment: SegmentFile | None
+    position: int
+    lsn: int
+    dcrc: int
+    durable_lsn: int
+    unconfirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    What is to be written as one: a call (or a mark) in pieces, its LSNs, its place and its bytes there.
+    """
+
+    kind: Kind
+    body: Sequence[Buffer]
+    first_lsn: int
+    last_lsn: int
+    segment: SegmentFile
+    position: int
+    size: int
+
+
+class LogWriter:
+    """
+    Writes groups behind one another; `segments` are the first LSNs of the files that exist, ascending.
+    """
+
+    def __init__(self, directory: Path, *, uuid: bytes, generation: int, state: LogState, end: LogEnd, syncs: bool) -> None:
+        self.end = end
+        self.segments = state.segments
+        self._directory = directory
+        self._uuid = uuid
+        self._generation = generation
+        self._syncs = syncs
+        self._last_size, self._last_used = state.size, state.used
+        self._prepared: list[SegmentFile] = []
+
+    def prepare(self, first_lsn: int, last: SegmentFile | None, used: int, needed: int) -> SegmentFile:
+        """
+        Make the segment after `last`, of which `used` bytes will be used, aside, with room for a group of `needed` bytes.
+
+        Raises StorageError with nothing changed. May be called while another thread writes.
+        """
+        size = next_size(self._last_size, self._last_used, needed) if last is None else next_size(last.size, used, needed)
+        segment = SegmentFile.prepare(self._directory, first_lsn, size)
+        self._prepared.append(segment)
+        return segment
+
+    def write(self, groups: Sequence[Group]) -> int:
+        """
+        Write groups that follow one another in one segment, as few calls as possible, and sync; return their bytes.
+        """
+        segment = groups[0].segment
+        if segment is not self.end.segment:
+            self.sync()
+            self._enter(segment)
+        end = self.end
+        dcrc = end.dcrc
+        pieces: list[Buffer] = []
+        for group in groups:
+            records, dcrc = encode_group(
+                group.body,
+                salt=segment.salt,
+                first_lsn=group.first_lsn,
+                durable_lsn=end.durable_lsn,
+                prev_dcrc=dcrc,
+                kind=group.kind,
+            )
+            pieces += records
+        written = files.write_at(segment.fd, pieces, groups[0].position)
+        last = groups[-1]
+        after = LogEnd(segment, last.position + last.size, last.last_lsn, dcrc, end.durable_lsn, unconfirmed=last.kind == Kind.CALL)
+        if self._syncs or last.kind == Kind.CLOSE:
+            files.sync_data(segment.fd)
+            after = replace(after, durable_lsn=after.lsn)
+        self.end = after
+        return written
+
+    def sync(self) -> None:
+        """
+        Bring everything written to the medium.
+        """
+        end = self.end
+        if end.segment is not None and end.durable_lsn < end.lsn:
+            files.sync_data(end.segment.fd)
+            self.end = replace(end, durable_lsn=end.lsn)
+
+    def leave_segment(self) -> None:
+        """
+        Go on in a new segment, so that this one can be removed, unless it is nearly empty or there is no room for another.
+        """
+        end = self.end
+        if end.segment is None or end.position <= SMALLEST // 2:
+            return
+        try:
+            segment = SegmentFile.prepare(self._directory, end.lsn + 1, size_after_switch(end.segment.size))
+        except StorageError as error:
+            logger.warning("%s: the log goes on in its last segment, a new one could not be made: %s", self._directory, error)
+            return
+        self._prepared.append(segment)
+        self._enter(segment)
+
+    def drop_through(self, lsn: int) -> None:
+        """
+        Remove the segments that hold nothing above lsn, but never the last one.
+        """
+        while len(self.segments) > 1 and self.segments[1] <= lsn + 1:
+            path = self._directory / segment_name(self.segments[0])
+            if files.exists(path):
+                files.remove(path)
+            del self.segments[0]
+
+    def close(self) -> None:
+        """
+        Close the open segment and remove those that were only prepared; idempotent.
+        """
+        segment = self.end.segment
+        for prepared in self._prepared:
+            if prepared is not segment:
+                prepared.discard()
+        self._prepared.clear()
+        if segment is not None:
+            segment.close()
+
+    def _enter(self, segment: SegmentFile) -> None:
+        """
+        Publish a prepared segment and go on in it. REQUIRES: everything written is on the medium.
+        """
+        end = self.end
+        segment.publish(SegmentHeader(self._uuid, self._generation, segment.first_lsn, end.lsn, end.dcrc, segment.salt))
+        if self.segments[-1] != segment.first_lsn:
+            self.segments.append(segment.first_lsn)
+        self.end = LogEnd(segment, SEGMENT_HEADER, end.lsn, end.dcrc, end.lsn, unconfirmed=False)
+        self._prepared.remove(segment)
+        if end.segment is not None:
+            end.segment.close()

@@ -1,0 +1,188 @@
+"""
+The applied state of a collection on disk: an active memtable over a frozen one over points.lmdb.
+
+Invariant: one reading sees one state. Whatever is in the memtables is looked up, and the LMDB transaction begun, under one lock; freezing takes that lock too, so a transaction that begins under it holds
+at most what the captured memtables overrule. Thread rule: any thread reads; `apply` by one thread at a time in LSN order; `freeze` and `committed` by the checkpoint.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from threading import Lock
+
+from vecdb.errors import Corruption
+from vecdb.storage.blocks import IDS_PER_BLOCK, id_key
+from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.memtable import DEAD, Memtable
+from vecdb.storage.points import BaseState, PointsFile, Snapshot
+from vecdb.storage.points_write import Frozen, RowsFrozen
+
+_Entry = tuple[bytes, PointId, int]
+
+
+class Overlay:
+    """
+    Reads and changes of what is applied; `base` is the state of points.lmdb as of the last checkpoint.
+    """
+
+    def __init__(self, points: PointsFile, base: BaseState) -> None:
+        self.base = base
+        self.applied_lsn = base.applied_lsn
+        self.live = base.live
+        self._points = points
+        self._lock = Lock()
+        self._active = Memtable(base.next_offset, fields=len(base.rows))
+        self._frozen: Memtable | None = None
+
+    @property
+    def next_offset(self) -> int:
+        """
+        The first offset that no applied call has used.
+        """
+        return self._active.next_offset
+
+    def expect(self, lsn: int, effects: Effects) -> None:
+        """
+        Raise Corruption when a call does not continue the state.
+        """
+        if effects.first_offset != self.next_offset or lsn <= self.applied_lsn:
+            raise Corruption(
+                f"{self._points.path}: the call at LSN {lsn} begins at offset {effects.first_offset}, but the state at LSN {self.applied_lsn} ends at {self.next_offset}: "
+                "the log and the points do not belong together; restore a backup of the database"
+            )
+
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Take a call's effects. REQUIRES: they passed `expect`.
+        """
+        with self._lock:
+            self._active.apply(effects)
+            self.live += len(effects.put_ids) - len(effects.tombstones)
+            self.applied_lsn = lsn
+
+    def freeze(self, lsn: int, rows: tuple[RowsFrozen, ...]) -> Frozen:
+        """
+        Put the active memtable aside for the checkpoint at lsn. REQUIRES: the one before is committed, and no call is being applied.
+        """
+        with self._lock:
+            assert self._frozen is None
+            self._frozen = self._active
+            self._active = Memtable(self._frozen.next_offset, fields=len(rows))
+            return Frozen(lsn, self._frozen, self.live, rows)
+
+    def committed(self, base: BaseState) -> None:
+        """
+        Forget the frozen memtable: points.lmdb holds it.
+        """
+        with self._lock:
+            self._frozen = None
+            self.base = base
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset; None where there is no such point.
+        """
+        missing: list[PointId] = []
+        found: dict[PointId, int] = {}
+        with self._lock:
+            upper = [table.ids for table in self._tables()]
+            for point_id in ids:
+                for table in upper:
+                    if point_id in table:
+                        found[point_id] = table[point_id]
+                        break
+                else:
+                    missing.append(point_id)
+            snapshot = self._points.snapshot() if missing else None
+        if snapshot is not None:
+            with snapshot:
+                found.update(snapshot.offsets_of(missing))
+        return [None if (offset := found.get(point_id, DEAD)) == DEAD else offset for point_id in ids]
+
+    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
+        """
+        Return each offset's payload; None where the offset is a tombstone.
+        """
+        missing: list[int] = []
+        found: dict[int, bytes | None] = {}
+        with self._lock:
+            upper = [table.payloads for table in self._tables()]
+            for offset in offsets:
+                for table in upper:
+                    if offset in table:
+                        found[offset] = table[offset]
+                        break
+                else:
+                    missing.append(offset)
+            snapshot = self._points.snapshot() if missing else None
+        if snapshot is not None:
+            with snapshot:
+                found.update(snapshot.payloads_of(missing))
+        return [found.get(offset) for offset in offsets]
+
+    def iterate_ids(self, after: PointId | None) -> Iterator[PointId]:
+        """
+        Iterate over the ids of now beyond `after`, ascending.
+        """
+        start = b"\0" if after is None else id_key(after) + b"\0"
+        with self._lock:
+            upper = [table.sorted_ids() for table in self._tables()]
+            snapshot = self._points.snapshot()
+        return _ids(snapshot, upper, start)
+
+    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """
+        Iterate over the offsets and payloads of the live points of now in [first, last), ascending.
+        """
+        with self._lock:
+            last = min(last, self.next_offset)
+            upper: dict[int, bytes | None] = {}
+            for table in reversed(self._tables()):
+                upper.update(table.payloads_between(first, last))
+            snapshot = self._points.snapshot()
+        return _payloads(snapshot, upper, first, last)
+
+    def _tables(self) -> list[Memtable]:
+        return [self._active] if self._frozen is None else [self._active, self._frozen]
+
+
+def _ids(snapshot: Snapshot, upper: list[list[_Entry]], start: bytes) -> Iterator[PointId]:
+    with snapshot:
+        entries = snapshot.ids_from(start)
+        for table in reversed(upper):
+            entries = _overruled(entries, table[bisect_left(table, start, key=lambda entry: entry[0]) :])
+        for _, point_id, offset in entries:
+            if offset != DEAD:
+                yield point_id
+
+
+def _overruled(lower: Iterator[_Entry], upper: list[_Entry]) -> Iterator[_Entry]:
+    """
+    Merge two ascending sequences; where both have a key, upper's entry stands.
+    """
+    waiting = next(lower, None)
+    for entry in upper:
+        while waiting is not None and waiting[0] < entry[0]:
+            yield waiting
+            waiting = next(lower, None)
+        if waiting is not None and waiting[0] == entry[0]:
+            waiting = next(lower, None)
+        yield entry
+    if waiting is not None:
+        yield waiting
+        yield from lower
+
+
+def _payloads(snapshot: Snapshot, upper: dict[int, bytes | None], first: int, last: int) -> Iterator[tuple[int, bytes]]:
+    with snapshot:
+        changed = sorted(upper)
+        for low in range(first, last, IDS_PER_BLOCK):
+            high = min(low + IDS_PER_BLOCK, last)
+            found: dict[int, bytes | None] = dict(snapshot.payloads_between(low, high))
+            touched = changed[bisect_left(changed, low) : bisect_left(changed, high)]
+            found.update((offset, upper[offset]) for offset in touched)
+            for offset in sorted(found) if touched else found:
+                payload = found[offset]
+                if payload is not None:
+                    yield offset, payload

@@ -1,0 +1,114 @@
+"""
+A segment that is being written: prepared aside (filled with zeros and synced, so that a record never needs space), published under its name
+once its header is durable.
+
+Invariant: a file under a segment's name has a durable header and nothing but zeros and records behind it; files are never recycled.
+Thread rule: prepared by whoever places calls, published and written by whoever leads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from pathlib import Path
+
+from vecdb.errors import StorageError
+from vecdb.storage import files
+from vecdb.storage.log_reader import segment_name
+from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, SegmentHeader
+
+SMALLEST = 256 << 10
+LARGEST = 16 << 20
+_ASIDE = ".tmp"
+_PAGE = 4096
+
+
+class SegmentFile:
+    """
+    An open segment: descriptor, first LSN, length, and the salt of its checksums.
+    """
+
+    def __init__(self, directory: Path, fd: int, first_lsn: int, size: int) -> None:
+        self.directory = directory
+        self.fd = fd
+        self.first_lsn = first_lsn
+        self.size = size
+        self.salt = secrets.randbits(32)
+
+    @classmethod
+    def prepare(cls, directory: Path, first_lsn: int, size: int) -> SegmentFile:
+        """
+        Make the file aside, all zeros; raises StorageError, and leaves nothing, when there is no room for it.
+        """
+        path = directory / (segment_name(first_lsn) + _ASIDE)
+        if files.exists(path):
+            files.remove(path)
+        fd = files.create_file(path)
+        segment = cls(directory, fd, first_lsn, size)
+        try:
+            files.write_zeros(fd, size, 0)
+            files.sync_data(fd)
+        except BaseException:
+            segment.discard()
+            raise
+        return segment
+
+    def publish(self, header: SegmentHeader) -> None:
+        """
+        Write the header, sync what is in the file, and give it its name; repeated after an interrupt, it goes on where it was.
+        """
+        name = segment_name(self.first_lsn)
+        aside = self.directory / (name + _ASIDE)
+        if files.exists(aside):
+            files.write_at(self.fd, [header.encode()], 0)
+            files.sync_data(self.fd)
+            files.rename(aside, self.directory / name)
+        elif not files.is_at(self.fd, self.directory / name):
+            raise StorageError(f"{aside} is gone: something else removed a file of an open database; close it and open it again")
+        files.sync_directory(self.directory)
+
+    def close(self) -> None:
+        """
+        Close the descriptor; idempotent.
+        """
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            files.close(fd)
+
+    def discard(self) -> None:
+        """
+        Close and remove a file that was not published. What cannot be removed now is removed when the log is next opened for writing.
+        """
+        with contextlib.suppress(StorageError):
+            self.close()
+        with contextlib.suppress(StorageError):
+            files.remove(self.directory / (segment_name(self.first_lsn) + _ASIDE))
+
+
+def remove_unpublished(directory: Path) -> None:
+    """
+    Remove what an earlier process prepared and never published.
+    """
+    for name in files.list_directory(directory):
+        if name.endswith(_ASIDE):
+            files.remove(directory / name)
+
+
+def size_after_switch(size: int) -> int:
+    """
+    Return the length of the segment after one of `size` bytes that a checkpoint has made obsolete.
+    """
+    return max(SMALLEST, min(LARGEST, size) // 2)
+
+
+def next_size(size: int, used: int, needed: int) -> int:
+    """
+    Return the length of the segment after one of `size` bytes, of which `used` were: longer after a full one, shorter after a nearly
+    empty one, and in any case long enough for a group of `needed` bytes.
+
+    >>> next_size(SMALLEST, SMALLEST, 0) // SMALLEST
+    2
+    """
+    target = 2 * size if 2 * used > size else size // 2 if 8 * used < size else size
+    least = SEGMENT_HEADER + needed + RESERVE
+    return max(SMALLEST, min(LARGEST, target), -(-least // _PAGE) * _PAGE)

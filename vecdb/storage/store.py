@@ -1,0 +1,190 @@
+"""
+What a collection asks of its storage, and what storage asks of the core: protocols only, no code.
+
+Two stores satisfy `Store`: `disk.DiskStore` and `memory.MemoryStore`. Life of one: open (the loader is fed), `start(apply)` (the log is replayed through the very callable that live
+writes use), writes and reads, `close`. Thread rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it; `apply` is called by
+one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains the queue), and must therefore not take the write lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb.storage.blocks import IdBlock
+from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.wal import Ticket
+
+Apply = Callable[[int, Effects], None]
+WriteLock = AbstractContextManager[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """
+    Figures of a store, for `Collection.info()`; sizes are bytes, all 0 for a store without files where they mean files.
+    """
+
+    points: int
+    offsets: int
+    applied_lsn: int
+    checkpoint_lsn: int
+    last_lsn: int
+    durable_lsn: int
+    log_bytes: int
+    payload_bytes: int
+    vector_bytes: int
+    derived_bytes: int
+    generation: int
+    checkpoint_error: str | None
+
+
+class Loader(Protocol):
+    """
+    The core, while a collection is opened. Order of the calls: for each field `map_rows`, `expect_checksums`; `load_block` in ascending order; `load_graph`.
+    """
+
+    def map_rows(self, field: int, fd: int, rows: int) -> None:
+        """
+        Map rows [0, rows) of the file.
+        """
+
+    def expect_checksums(self, field: int, crcs: NDArray[np.uint32]) -> None:
+        """
+        Take the CRC32C of the whole blocks of rows, from block 0 on.
+        """
+
+    def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
+        """
+        Take the next offsets: `present` is (fields, offsets), `dead` lists the offsets of the block that are tombstones.
+        """
+
+    def load_graph(self, field: int, uuid: bytes, generation: int, data: memoryview) -> tuple[int, int]:
+        """
+        Take a saved graph; return (the LSN it is exact for, rows it covers), or raise Corruption and leave everything as it was.
+        """
+
+
+class GraphSource(Protocol):
+    """
+    The core, when derived files are saved. Both calls come while no write is applied.
+    """
+
+    def indexed_rows(self, field: int) -> int:
+        """
+        Return how many rows the graph of the field covers now; 0 when there is none.
+        """
+
+    def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
+        """
+        Return the graph's bytes, or None when there is none worth saving.
+        """
+
+
+class Store(Protocol):
+    """
+    Points, payloads and liveness of one collection, and the way a write takes to become durable.
+    """
+
+    @property
+    def next_offset(self) -> int:
+        """
+        The first offset that no applied write has used.
+        """
+
+    @property
+    def live_count(self) -> int:
+        """
+        The number of points.
+        """
+
+    @property
+    def read_only_reason(self) -> str | None:
+        """
+        Why writes are refused, or None.
+        """
+
+    def start(self, apply: Apply) -> None:
+        """
+        Replay what the log has beyond the checkpoint through `apply`, which all later writes will go through as well.
+        """
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset in the applied state; None where there is no such point.
+        """
+
+    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
+        """
+        Return each offset's encoded payload; None where the offset is a tombstone by now.
+        """
+
+    def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
+        """
+        Iterate over the ids beyond `after` of the state at this call, ascending: ints, then strs by their UTF-8.
+        """
+
+    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """
+        Iterate over (offset, encoded payload) of the live offsets in [first, last) of the state at this call, ascending.
+        """
+
+    def row_file(self, field: int) -> tuple[int, int]:
+        """
+        Return the descriptor of the field's rows and how many rows are written; (-1, 0) when rows are kept in memory. The descriptor stays the store's.
+        """
+
+    def reserve(self, effects: Effects) -> None:
+        """
+        Make room for the rows of a call; raises StorageError with nothing changed.
+        """
+
+    def enqueue(self, effects: Effects) -> Ticket:
+        """
+        Give the call its place in the order of writes.
+        """
+
+    def commit(self, ticket: Ticket) -> None:
+        """
+        Return when the call is durable and applied.
+        """
+
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Write the rows and take the call into the store's state; called by the collection's own `apply`, first of all.
+        """
+
+    def checkpoint(self) -> None:
+        """
+        Make the applied state the durable base, so that the log before it can go.
+        """
+
+    def maybe_checkpoint(self) -> bool:
+        """
+        Checkpoint when the log's size or age asks for it; a failure is kept in `info()`, not raised. True when one was made.
+        """
+
+    def drain(self) -> None:
+        """
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
+        """
+
+    def note_idle(self) -> None:
+        """
+        Let the log confirm its last record after a second of idling; called about every 0.25 s.
+        """
+
+    def info(self) -> StoreInfo:
+        """
+        Return the store's figures.
+        """
+
+    def close(self) -> None:
+        """
+        Checkpoint and release every file; idempotent.
+        """

@@ -1,0 +1,107 @@
+"""
+The raw file calls, as the operating system has them: what `files` calls, and what a test replaces there.
+
+Invariant: each method is one call, may raise OSError, and decides nothing. Thread rule: any thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+Buffer = bytes | bytearray | memoryview
+
+
+class System:
+    """
+    The raw calls, as the operating system has them; each may raise OSError.
+    """
+
+    def open(self, path: Path, flags: int, mode: int) -> int:
+        """
+        Open a file or directory.
+        """
+        return os.open(path, flags, mode)
+
+    def close(self, fd: int) -> None:
+        """
+        Close a descriptor.
+        """
+        os.close(fd)
+
+    def pread(self, fd: int, count: int, offset: int) -> bytes:
+        """
+        Read at most count bytes.
+        """
+        return os.pread(fd, count, offset)
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """
+        Write, possibly less than asked for.
+        """
+        return os.pwritev(fd, buffers, offset)
+
+    def sync_data(self, fd: int) -> None:
+        """
+        Bring the file's content and length to the medium.
+        """
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(fd)
+
+    def sync_directory(self, fd: int) -> None:
+        """
+        Bring a directory's entries to the medium.
+        """
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """
+        Rename, replacing the target.
+        """
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """
+        Remove a file.
+        """
+        path.unlink()
+
+    def mkdir(self, path: Path, mode: int) -> None:
+        """
+        Make a directory.
+        """
+        path.mkdir(mode)
+
+    def rmdir(self, path: Path) -> None:
+        """
+        Remove an empty directory.
+        """
+        path.rmdir()
+
+    def listdir(self, path: Path) -> list[str]:
+        """
+        Return the names in a directory.
+        """
+        return [entry.name for entry in path.iterdir()]
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """
+        Return a descriptor's status.
+        """
+        return os.fstat(fd)
+
+    def lstat(self, path: Path) -> os.stat_result:
+        """
+        Return a path's status without following a link.
+        """
+        return path.lstat()
+
+    def flock(self, fd: int, operation: int) -> None:
+        """
+        Take or give back an advisory lock.
+        """
+        fcntl.flock(fd, operation)

@@ -1,0 +1,163 @@
+"""
+The rows of one vector field: an append-only file of float32 vectors, the present ones in offset order.
+
+Invariant: bytes below the row count of the last checkpoint are never written again; what lies behind is undefined after a crash and is written anew by replay. Room is made by written zeros before
+a call is logged, so that applying it cannot meet a full disk, and no map meets a hole. Checksums are of the bytes as they were applied, never read back. A sync that failed is final: a second one
+could succeed without the data. Thread rule: `reserve` under the write lock, `append` and `freeze` by whoever applies, `sync` by the checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._crc import crc32c
+from vecdb.errors import Corruption, InternalError, StorageError
+from vecdb.storage import files
+from vecdb.storage.points import RowState
+from vecdb.storage.points_write import RowsFrozen
+
+BLOCK_BYTES = 65536
+_LEAST_GROWTH = 64 << 10
+_MOST_GROWTH = 16 << 20
+
+
+def rows_per_block(dim: int) -> int:
+    """
+    Return how many rows one checksum covers: a power of two, at most BLOCK_BYTES of them, at least one.
+
+    >>> rows_per_block(128), rows_per_block(100), rows_per_block(20000)
+    (128, 128, 1)
+    """
+    return 1 << max(0, (BLOCK_BYTES // (4 * dim)).bit_length() - 1)
+
+
+class RowFile:
+    """
+    An open file of rows.
+    """
+
+    def __init__(self, fd: int, path: Path, dim: int, state: RowState) -> None:
+        self.fd = fd
+        self.path = path
+        self.rows = state.rows
+        self.failed: StorageError | None = None
+        self._row_bytes = 4 * dim
+        self._block_bytes = rows_per_block(dim) * self._row_bytes
+        self._partial_crc = state.partial_crc
+        self._first_block = self.rows // rows_per_block(dim)
+        self._new_sums: list[int] = []
+        self._dim = dim
+        self._size = files.size(fd)
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """
+        Make an empty file; the caller syncs the directory.
+        """
+        fd = files.create_file(path)
+        try:
+            files.sync_data(fd)
+        finally:
+            files.close(fd)
+
+    @classmethod
+    def open(cls, path: Path, *, dim: int, state: RowState) -> RowFile:
+        """
+        Open the file as of a checkpoint; raises Corruption when it is shorter than the checkpoint's rows, or when those behind the last whole block are not what was written.
+        """
+        if not files.exists(path):
+            raise Corruption(f"{path} is missing, expected {state.rows} vectors; restore a backup of the database")
+        rows = cls(files.open_file(path, writable=True), path, dim, state)
+        try:
+            rows._check_end(state)
+        except BaseException:
+            rows.close()
+            raise
+        return rows
+
+    @property
+    def size(self) -> int:
+        """
+        The length of the file in bytes, reserved room included.
+        """
+        return self._size
+
+    def reserve(self, rows: int) -> None:
+        """
+        Make room for `rows` rows in all; raises StorageError with nothing changed but the file's length.
+        """
+        needed = rows * self._row_bytes
+        if needed <= self._size:
+            return
+        target = max(needed, self._size + min(max(self._size // 4, _LEAST_GROWTH), _MOST_GROWTH))
+        target += -target % 4096
+        files.write_zeros(self.fd, target - self._size, self._size)
+        self._size = target
+
+    def append(self, vectors: NDArray[np.float32]) -> None:
+        """
+        Write the next rows. REQUIRES: room for them.
+        """
+        if not len(vectors):
+            return
+        data = memoryview(np.ascontiguousarray(vectors, "<f4")).cast("B")
+        start = self.rows * self._row_bytes
+        if vectors.shape[1] != self._dim or start + len(data) > self._size:
+            raise InternalError(f"{self.path}: rows of dim {vectors.shape[1]} up to byte {start + len(data)} do not fit dim {self._dim} and {self._size} bytes; please report this")
+        files.write_at(self.fd, [data], start)
+        self._sum(data, start % self._block_bytes)
+        self.rows += len(vectors)
+
+    def freeze(self) -> RowsFrozen:
+        """
+        Return the state for a checkpoint; the next one begins with the checksums after these.
+        """
+        frozen = RowsFrozen(RowState(self.rows, self._partial_crc), self._first_block, np.array(self._new_sums, np.uint32))
+        self._first_block += len(self._new_sums)
+        self._new_sums = []
+        return frozen
+
+    def sync(self) -> None:
+        """
+        Bring all rows to the medium; after one failure this fails for ever.
+        """
+        if self.failed is not None:
+            raise StorageError(str(self.failed)) from self.failed
+        try:
+            files.sync_data(self.fd)
+        except StorageError as error:
+            self.failed = error
+            raise
+
+    def close(self) -> None:
+        """
+        Release the file; idempotent.
+        """
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            files.close(fd)
+
+    def _sum(self, data: memoryview, used: int) -> None:
+        """
+        Carry the checksums over data, which begins `used` bytes into a block.
+        """
+        position = 0
+        while position < len(data):
+            piece = data[position : position + self._block_bytes - used]
+            self._partial_crc = crc32c(piece, self._partial_crc)
+            position += len(piece)
+            used += len(piece)
+            if used == self._block_bytes:
+                self._new_sums.append(self._partial_crc)
+                self._partial_crc, used = 0, 0
+
+    def _check_end(self, state: RowState) -> None:
+        end = state.rows * self._row_bytes
+        if self._size < end:
+            raise Corruption(f"{self.path} has {self._size} bytes, expected at least {end} ({state.rows} vectors of dim {self._dim}); restore a backup of the database")
+        start = end - end % self._block_bytes
+        if crc32c(files.read_at(self.fd, end - start, start)) != state.partial_crc:
+            raise Corruption(f"{self.path}: the vectors from row {start // self._row_bytes} to {state.rows - 1} are not what was written; restore a backup of the database")

@@ -1,0 +1,162 @@
+"""
+The small objects that go in and come out: points, hits, and what describes a collection.
+
+Everything here is plain data: no object keeps a reference into the database, so it may be kept, changed and passed between threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas
+
+PointId = int | str
+Payload = dict[str, Any]
+MetricName = Literal["cosine", "dot", "l2"]
+
+
+@dataclass(slots=True, eq=False)
+class Point:
+    """
+    A point: an id, a vector of float32 (None: it has none) and a payload.
+
+    `has_vector_data` is False on a point that was read with `with_vectors=False`; such a point cannot be written back.
+
+    >>> import vecdb
+    >>> vecdb.Point("a", [0.0, 1.0], {"city": "London"}).id
+    'a'
+    """
+
+    id: PointId
+    vector: Any = None
+    payload: Payload = field(default_factory=dict)
+    has_vector_data: bool = field(default=True, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """
+        Return whether id, payload and every component of the vector agree.
+        """
+        if not isinstance(other, Point):
+            return NotImplemented
+        same = type(self.id) is type(other.id) and self.id == other.id and self.payload == other.payload
+        if self.vector is None or other.vector is None:
+            return same and self.vector is other.vector
+        return same and bool(np.array_equal(self.vector, other.vector))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(slots=True)
+class Hit:
+    """
+    One result of a search; `payload` and `vector` are None when they were not asked for.
+
+    `score` is a similarity (larger is better) for cosine and dot, the Euclidean distance (smaller is better) for l2.
+    """
+
+    id: PointId
+    score: float
+    payload: Payload | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+class Hits(list[Hit]):
+    """
+    The hits of one query, best first.
+    """
+
+    __slots__ = ()
+
+    @property
+    def ids(self) -> list[PointId]:
+        """
+        The ids, best first.
+        """
+        return [hit.id for hit in self]
+
+    @property
+    def scores(self) -> list[float]:
+        """
+        The scores, best first.
+        """
+        return [hit.score for hit in self]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """
+        Return a DataFrame with the columns id and score, and one for each payload key; needs pandas.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([{**(hit.payload or {}), "id": hit.id, "score": hit.score} for hit in self])
+
+
+class Plan(NamedTuple):
+    """
+    How a filter would be searched, and the figures behind the choice.
+
+    `strategy` is exact, tag, graph, sweep or empty; `cardinality` the number of points that match and have the vector, `selectivity`
+    their share; costs are predicted nanoseconds for one query.
+    """
+
+    strategy: str
+    cardinality: int
+    selectivity: float
+    ef: int
+    tail: int
+    cost_exact_ns: float
+    cost_graph_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """
+    What a collection holds and what it costs.
+
+    `tail` counts vectors that the graph does not cover yet (they are scanned exactly); `deleted` the replaced and deleted points whose
+    space a compaction would give back; `bytes` is the memory of each part of the index and the size of each kind of file; `wal` the log's
+    position; `indexes` the payload keys that are indexed now.
+    """
+
+    name: str
+    points: int
+    vectors: int
+    tail: int
+    deleted: int
+    bytes: dict[str, int]
+    wal: dict[str, int]
+    indexes: tuple[str, ...]
+    read_only: str | None = None
+
+    def __str__(self) -> str:
+        """
+        Return a few lines for a person.
+        """
+        total = sum(self.bytes.values())
+        parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in self.bytes.items() if size)
+        lines: Iterable[str] = (
+            f"{self.name}: {self.points:,} points, {self.vectors:,} vectors ({self.tail:,} not yet in the graph), {self.deleted:,} deleted",
+            f"{human_bytes(total)}: {parts}" if parts else "no bytes yet",
+            f"indexed keys: {', '.join(self.indexes) or 'none'}",
+        )
+        return "\n".join(lines)
+
+
+def human_bytes(size: int) -> str:
+    """
+    Return a size for a person to read.
+
+    >>> human_bytes(1536)
+    '1.5 KiB'
+    """
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
