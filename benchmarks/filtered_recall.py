@@ -37,6 +37,13 @@ def truth(rows: NDArray[np.float32], queries: NDArray[np.float32], members: NDAr
     return found
 
 
+def name_of(share: float) -> str:
+    """
+    Return the payload key of a selectivity; a dot would be a path.
+    """
+    return f"share_of_{round(share * 1000)}_permille"
+
+
 def main() -> None:
     """
     Build, measure, print.
@@ -51,7 +58,7 @@ def main() -> None:
     rows, queries = everything[: options.points], everything[-options.queries :]
     chance = np.random.default_rng(1)
     tagged = {share: chance.random(len(rows)) < share for share in SHARES}
-    payloads = [{f"tag_{share}": True for share in SHARES if tagged[share][row]} for row in range(len(rows))]
+    payloads = [{name_of(share): True for share in SHARES if tagged[share][row]} for row in range(len(rows))]
 
     db = vecdb.open(options.path)
     points = db.create_collection("bench", dim=rows.shape[1])
@@ -67,7 +74,7 @@ def main() -> None:
     )
     print(f"{'selectivity':>12} {'plan':>6} {'ef':>5} {'recall@10':>10} {'p5':>6} {'short':>6} {'queries/s':>10}")
     for share in SHARES:
-        filter = None if share == 1.0 else (F(f"tag_{share}") == True)  # noqa: E712
+        filter = None if share == 1.0 else (F(name_of(share)) == True)  # noqa: E712
         members = np.flatnonzero(tagged[share])
         expected = truth(rows, queries, members)
         plan = points.explain(filter)

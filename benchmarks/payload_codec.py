@@ -1,8 +1,10 @@
 """
-Compare ways to store payloads: msgspec's MessagePack (what vecdb uses), stdlib json, and ormsgpack where it is installed.
+Compare ways to store payloads: msgspec's MessagePack (what vecdb uses), stdlib json, and ormsgpack where it is
+installed.
 
-Prints one table: microseconds to encode and to decode a payload, and its bytes, for three shapes of payload. Times are the best of several rounds over the same payloads, one after the other
-in one run; the column `vecdb` is `vecdb.storage.codec`, that is msgspec with the checks for depth and kinds. Run: python benchmarks/payload_codec.py
+Prints one table: microseconds to encode and to decode a payload, and its bytes, for three shapes of payload. Times
+are the best of several rounds over the same payloads, one after the other in one run; the column `vecdb` is
+`vecdb.storage.codec`, that is msgspec with the checks for depth and kinds. Run: python benchmarks/payload_codec.py
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vecdb.storage import codec  # noqa: E402
+from vecdb.storage import codec
 
 ROUNDS = 7
 COUNT = 5000

@@ -167,12 +167,12 @@ vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const ui
     need(out_size, 1, "out_size");
     const vecdb::Field& saved = of(index).field(field);
     const vecdb::GraphIdentity identity = vecdb::identity_of(saved, uuid, generation);
-    saved.graph().at_rest([&](const vecdb::Graph* graph, vecdb::Row rows) {
-      if (graph == nullptr) {
+    saved.graph().at_rest([&](const vecdb::FieldGraph::View& view) {
+      if (view.graph == nullptr) {
         throw vecdb::Error(vecdb::Code::not_found, "field " + std::to_string(field) + " has no graph yet; ask when rows are indexed");
       }
-      *out_size = vecdb::graph_file_size(*graph, rows);
-      if (buffer != nullptr) vecdb::save_graph(*graph, rows, identity, lsn, buffer, buffer_size);
+      *out_size = vecdb::graph_file_size(*view.graph, view.indexed);
+      if (buffer != nullptr) vecdb::save_graph(*view.graph, identity, {view.indexed, view.needs, lsn}, buffer, buffer_size);
     });
   });
 }
@@ -186,8 +186,8 @@ vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const ui
     const vecdb::GraphIdentity identity = vecdb::identity_of(restored, uuid, generation);
     vecdb::LoadedGraph loaded = vecdb::load_graph(need(buffer, buffer_size, "buffer"), buffer_size, identity, restored.vectors(),
                                                   restored.options(), restored.rows());
-    *out_lsn = loaded.lsn;
-    *out_rows = restored.graph().replace(std::move(loaded.graph), loaded.rows);
+    *out_lsn = loaded.state.lsn;
+    *out_rows = restored.graph().replace(std::move(loaded.graph), loaded.state.rows, loaded.state.needs);
   });
 }
 

@@ -3,7 +3,9 @@
 
 #include "distance.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -187,18 +189,31 @@ const Kernels& kernels() {
   return chosen;
 }
 
-float inverse_norm(const float* a, std::size_t dim) noexcept {
+namespace {
+
+double dot_in_double(const float* a, const float* b, std::size_t dim) {
   double sums[4] = {0.0, 0.0, 0.0, 0.0};
   std::size_t i = 0;
   for (; i + 4 <= dim; i += 4) {
-    for (std::size_t lane = 0; lane < 4; ++lane) {
-      const double value = static_cast<double>(a[i + lane]);
-      sums[lane] += value * value;
-    }
+    for (std::size_t lane = 0; lane < 4; ++lane) sums[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
   }
-  for (; i < dim; ++i) sums[0] += static_cast<double>(a[i]) * static_cast<double>(a[i]);
-  const double sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  return sum > 0.0 ? static_cast<float>(1.0 / std::sqrt(sum)) : 0.0F;
+  for (; i < dim; ++i) sums[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+}  // namespace
+
+double norm(const float* a, std::size_t dim) noexcept { return std::sqrt(dot_in_double(a, a, dim)); }
+
+float inverse_norm(const float* a, std::size_t dim) noexcept {
+  const double length = norm(a, dim);
+  if (length == 0.0) return 0.0F;
+  return static_cast<float>(std::min(1.0 / length, static_cast<double>(std::numeric_limits<float>::max())));
+}
+
+float cosine_in_double(const float* a, const float* b, std::size_t dim) noexcept {
+  const double lengths = norm(a, dim) * norm(b, dim);
+  return lengths > 0.0 ? static_cast<float>(dot_in_double(a, b, dim) / lengths) : 0.0F;
 }
 
 }  // namespace vecdb

@@ -21,7 +21,11 @@ const Kernels& kernels();
 // Every set that this CPU can run, plain C++ first, the one in use last.
 std::vector<Kernels> available_kernels();
 
-// 1 / |a|, summed in double; 0 for a zero vector.
+// |a|, summed in double, so that no finite vector overflows.
+double norm(const float* a, std::size_t dim) noexcept;
+// 1 / |a| within f32; 0 for a zero vector.
 float inverse_norm(const float* a, std::size_t dim) noexcept;
+// The cosine of two vectors, summed in double; 0 where one is zero. For vectors whose f32 sums leave the range of f32.
+float cosine_in_double(const float* a, const float* b, std::size_t dim) noexcept;
 
 }  // namespace vecdb

@@ -1,6 +1,7 @@
 #include "field_graph.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <shared_mutex>
 #include <utility>
 
@@ -24,18 +25,19 @@ FieldGraph::FieldGraph(const Vectors& vectors, GraphOptions options)
 
 FieldGraph::View FieldGraph::view() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return {graph_, indexed_};
+  return {graph_, indexed_, needs_};
 }
 
 Row FieldGraph::waiting(Row rows) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return deserves_graph(rows) && rows > indexed_ ? rows - indexed_ : 0;
+  if (!deserves_graph(rows)) return 0;
+  return std::max<Row>(rows > indexed_ ? rows - indexed_ : 0, needs_measuring() ? 1 : 0);
 }
 
 Row FieldGraph::unclaimed(Row rows) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!deserves_graph(rows)) return 0;
-  Row total = rows > claimed_ ? rows - claimed_ : 0;
+  Row total = (rows > claimed_ ? rows - claimed_ : 0) + (should_measure() ? 1 : 0);
   for (const Unit& unit : returned_) total += unit.last - unit.first;
   return total;
 }
@@ -72,33 +74,61 @@ void FieldGraph::settle(const Unit& unit, Row reached) {
   indexed_ = indexed;
 }
 
-std::uint32_t FieldGraph::advance(Row rows, Row max_rows, const LiveRows& live, const std::atomic<bool>& stop) {
+FieldGraph::Progress FieldGraph::advance(Row rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop) {
+  if (work == Work::linking_and_measuring && measure(stop)) return {true, 0};
   for (;;) {
     {
       const std::shared_lock<FairSharedMutex> insertion(inserting_);
       Unit unit{0, 0};
       std::shared_ptr<Graph> graph;
       const Claim got = claim(rows, max_rows, unit, graph);
-      if (got == Claim::nothing) return 0;
-      if (got == Claim::taken) {
-        Row row = unit.first;
-        try {
-          bool alive[kUnitRows];
-          std::fill(std::begin(alive), std::end(alive), true);
-          live.mark(unit.first, unit.last - unit.first, alive);
-          for (; row < unit.last && !stop.load(std::memory_order_relaxed); ++row) {
-            if (alive[row - unit.first] && !graph->contains(row)) graph->insert(row, row);
-          }
-        } catch (...) {
-          settle(unit, row);
-          throw;
-        }
-        settle(unit, row);
-        return row - unit.first;
-      }
+      if (got == Claim::nothing) return {false, 0};
+      if (got == Claim::taken) return link(unit, *graph, live, stop);
     }
     make_room(rows);
   }
+}
+
+FieldGraph::Progress FieldGraph::link(const Unit& unit, Graph& graph, const LiveRows& live, const std::atomic<bool>& stop) {
+  Row row = unit.first;
+  try {
+    bool alive[kUnitRows];
+    std::fill(std::begin(alive), std::end(alive), true);
+    live.mark(unit.first, unit.last - unit.first, alive);
+    for (; row < unit.last && !stop.load(std::memory_order_relaxed); ++row) {
+      if (alive[row - unit.first] && !graph.contains(row)) graph.insert(row, row);
+    }
+  } catch (...) {
+    settle(unit, row);
+    throw;
+  }
+  settle(unit, row);
+  return {true, row - unit.first};
+}
+
+// False when it is not due, or another thread is at it.
+bool FieldGraph::measure(const std::atomic<bool>& stop) {
+  std::shared_ptr<const Graph> graph;
+  Row rows = 0;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!should_measure()) return false;
+    is_measuring_ = true;
+    graph = graph_;
+    rows = indexed_;
+  }
+  std::optional<BeamNeeds> needs;
+  try {
+    needs = measure_needs(*graph, vectors_, rows, stop);
+  } catch (...) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_measuring_ = false;
+    throw;
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_measuring_ = false;
+  if (needs) needs_ = *needs;
+  return true;
 }
 
 void FieldGraph::make_room(Row rows) {
@@ -116,7 +146,7 @@ void FieldGraph::make_room(Row rows) {
   graph_ = std::move(roomier);
 }
 
-Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows) {
+Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const BeamNeeds& needs) {
   const std::unique_lock<FairSharedMutex> rest(inserting_);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (graph_ != nullptr && indexed_ >= rows) return indexed_;
@@ -124,6 +154,7 @@ Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows) {
   indexed_ = rows;
   claimed_ = rows;
   returned_.clear();
+  needs_ = needs;
   return indexed_;
 }
 

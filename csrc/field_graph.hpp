@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "calibration.hpp"
 #include "fair_mutex.hpp"
 #include "graph.hpp"
 #include "types.hpp"
@@ -34,6 +35,12 @@ class FieldGraph {
   struct View {
     std::shared_ptr<const Graph> graph;  // nullptr while there is none
     Row indexed = 0;
+    BeamNeeds needs;
+  };
+  enum class Work { linking, linking_and_measuring };
+  struct Progress {
+    bool has_worked;     // false: there was nothing to begin with
+    std::uint32_t rows;  // that it got on
   };
 
   FieldGraph(const Vectors& vectors, GraphOptions options);
@@ -41,25 +48,26 @@ class FieldGraph {
   Row bound() const { return bound_; }
   View view() const;
 
-  // How many of the field's rows wait for the graph; 0 while the field is too small to deserve one.
+  // How many of the field's rows wait for the graph, at least 1 while its needs wait to be measured; 0 while the field is too small to
+  // deserve a graph.
   Row waiting(Row rows) const;
   // How many of them no thread has begun with.
   Row unclaimed(Row rows) const;
 
-  // Link the next few of rows [0, rows) in this thread, at most max_rows of them. Returns how many rows it got on, 0 when there is nothing
-  // to begin with. REQUIRES max_rows >= 1.
-  std::uint32_t advance(Row rows, Row max_rows, const LiveRows& live, const std::atomic<bool>& stop);
+  // Link the next few of rows [0, rows) in this thread, at most max_rows of them, or measure what beam the graph needs, which is done each
+  // time it has doubled. REQUIRES max_rows >= 1.
+  Progress advance(Row rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
 
-  // Calls use(graph or nullptr, indexed) while nothing is inserted.
+  // Calls use(view) while nothing is inserted.
   template <class Use>
   void at_rest(Use&& use) const {
     const std::unique_lock<FairSharedMutex> rest(inserting_);
     const View now = view();
-    use(now.graph.get(), now.indexed);
+    use(now);
   }
 
   // Take over a restored graph that covers rows [0, rows), unless the present one covers as many. Returns what is covered then.
-  Row replace(std::unique_ptr<Graph> graph, Row rows);
+  Row replace(std::unique_ptr<Graph> graph, Row rows, const BeamNeeds& needs);
 
  private:
   struct Unit {
@@ -72,6 +80,10 @@ class FieldGraph {
   Claim claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph);
   void settle(const Unit& unit, Row reached);
   void make_room(Row rows);
+  bool should_measure() const { return !is_measuring_ && needs_measuring(); }
+  bool needs_measuring() const { return indexed_ >= bound_ && indexed_ / 2 >= needs_.rows; }
+  bool measure(const std::atomic<bool>& stop);
+  Progress link(const Unit& unit, Graph& graph, const LiveRows& live, const std::atomic<bool>& stop);
 
   const Vectors& vectors_;
   const GraphOptions options_;
@@ -84,6 +96,8 @@ class FieldGraph {
   Row claimed_ = 0;             // rows from here on were never begun with
   std::vector<Unit> running_;   // begun with
   std::vector<Unit> returned_;  // begun with and given up; claimed first
+  BeamNeeds needs_;
+  bool is_measuring_ = false;
 };
 
 }  // namespace vecdb

@@ -165,12 +165,13 @@ void Graph::link(Node node, Row row, Entry start) {
   const int top = std::min(hnsw.element_levels_[node], start.level);
   const auto lease = scratches_.take();
   const RowTarget target{vectors_, row};
+  // The node itself can be met when an earlier attempt to insert it failed half way.
+  const auto is_other = [node](Node met, Row) { return met != node; };
   Walk walk;
   std::vector<std::vector<std::pair<float, hnswlib::tableint>>> candidates(static_cast<std::size_t>(top) + 1);
   Scored nearest = descend(*this, start, top, target, *lease, walk);
   for (int level = top; level >= 0; --level) {
-    // The node itself can be met when an earlier attempt to insert it failed half way.
-    search_layer(*this, level, nearest, target, [node](Node met, Row) { return met != node; }, Beam{options_.ef_construction}, *lease, walk);
+    search_layer(*this, level, nearest, target, is_other, Beam{options_.ef_construction}, *lease, walk);
     const std::vector<Scored>& hits = lease->hits;
     auto& found = candidates[static_cast<std::size_t>(level)];
     found.reserve(hits.size());

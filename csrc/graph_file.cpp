@@ -23,7 +23,7 @@ enum SectionKind : std::uint32_t { kLevels = 1, kCounts = 2, kLinks = 3 };
 constexpr std::uint32_t kSectionCount = 3;
 
 constexpr std::size_t kSectionBytes = 4 + 4 + 8 + 8;
-constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 6 * 4 + 4 + 4 + 4;
+constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 6 * 4 + 3 * 4 + 4 + 4 + 4;
 constexpr std::size_t kHeaderBytes = kFixedBytes + kSectionCount * kSectionBytes + 4;
 constexpr int kMaxLevel = 63;
 constexpr int kNoEntry = -1;  // the level of the entry of an empty graph
@@ -45,8 +45,7 @@ void expect(const char* what, const Seen& seen, const Expected& expected) {
 
 struct Header {
   GraphIdentity identity;
-  std::uint64_t lsn;
-  Row rows;
+  GraphState state;
   Node nodes;
   Node entry_node;
   std::int32_t entry_level;
@@ -59,12 +58,15 @@ void write_header(Writer& out, const Header& header) {
   out.u32(kHeaderBytes);
   out.bytes(header.identity.uuid.data(), header.identity.uuid.size());
   out.u64(header.identity.generation);
-  out.u64(header.lsn);
+  out.u64(header.state.lsn);
   out.u32(header.identity.field);
   out.u32(header.identity.dim);
   out.u32(static_cast<std::uint32_t>(header.identity.metric));
   out.u32(header.identity.m);
-  out.u32(header.rows);
+  out.u32(header.state.rows);
+  out.u32(header.state.needs.ef10);
+  out.u32(header.state.needs.ef100);
+  out.u32(header.state.needs.rows);
   out.u32(header.nodes);
   out.u32(header.entry_node);
   out.i32(header.entry_level);
@@ -90,12 +92,13 @@ Header read_header(const std::uint8_t* buffer, std::uint64_t size) {
   Header header{};
   std::memcpy(header.identity.uuid.data(), in.bytes(header.identity.uuid.size()), header.identity.uuid.size());
   header.identity.generation = in.u64();
-  header.lsn = in.u64();
+  header.state.lsn = in.u64();
   header.identity.field = in.u32();
   header.identity.dim = in.u32();
   header.identity.metric = static_cast<Metric>(in.u32());
   header.identity.m = in.u32();
-  header.rows = in.u32();
+  header.state.rows = in.u32();
+  header.state.needs = {in.u32(), in.u32(), in.u32()};
   header.nodes = in.u32();
   header.entry_node = in.u32();
   header.entry_level = in.i32();
@@ -136,7 +139,7 @@ Body open_body(const std::uint8_t* buffer, const Header& header) {
   for (const Section& found : header.sections) {
     expect("the checksum of a section", crc32c(0, buffer + found.start, found.size), found.crc);
   }
-  expect("the size of the levels", section(kLevels).size, header.rows);
+  expect("the size of the levels", section(kLevels).size, header.state.rows);
   return {buffer + section(kLevels).start, Reader(buffer + section(kCounts).start, section(kCounts).size, "graph file, link counts"),
           Reader(buffer + section(kLinks).start, section(kLinks).size, "graph file, links")};
 }
@@ -145,7 +148,7 @@ Body open_body(const std::uint8_t* buffer, const Header& header) {
 template <class Visit>
 void for_each_list(Body body, const Header& header, Visit&& visit) {
   std::vector<Node> links(max_links(header.identity.m, 0));
-  for (Node node = 0; node < header.rows; ++node) {
+  for (Node node = 0; node < header.state.rows; ++node) {
     for (int level = 0; level < body.levels[node]; ++level) {
       const std::uint32_t count = body.counts.u16();
       if (count > max_links(header.identity.m, level)) {
@@ -163,7 +166,7 @@ void for_each_list(Body body, const Header& header, Visit&& visit) {
 void check_entry(const Body& body, const Header& header) {
   Node nodes = 0;
   int top = 0;
-  for (Row row = 0; row < header.rows; ++row) {
+  for (Row row = 0; row < header.state.rows; ++row) {
     nodes += body.levels[row] != 0 ? 1 : 0;
     top = std::max<int>(top, body.levels[row]);
   }
@@ -171,15 +174,23 @@ void check_entry(const Body& body, const Header& header) {
   expect("the number of nodes", header.nodes, nodes);
   expect("the level of the entry", header.entry_level, top == 0 ? kNoEntry : top - 1);
   if (nodes == 0) return;
-  if (header.entry_node >= header.rows || body.levels[header.entry_node] != top) {
+  if (header.entry_node >= header.state.rows || body.levels[header.entry_node] != top) {
     corrupt("the entry is node " + std::to_string(header.entry_node) + ", expected one of level " + std::to_string(top - 1));
+  }
+}
+
+void check_needs(const BeamNeeds& needs, Row rows) {
+  const bool are_measured = needs.ef10 >= 1 && needs.ef100 >= needs.ef10 && needs.rows <= rows;
+  if (needs.is_known() ? !are_measured : needs.ef10 != 0 || needs.ef100 != 0) {
+    corrupt("the beam for k = 10 is " + std::to_string(needs.ef10) + ", that for k = 100 " + std::to_string(needs.ef100) + ", at " +
+            std::to_string(needs.rows) + " of " + std::to_string(rows) + " rows, expected them to grow");
   }
 }
 
 void check_links(const Body& body, const Header& header) {
   for_each_list(body, header, [&](Node node, int level, const Node* links, std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i) {
-      if (links[i] >= header.rows || links[i] == node || body.levels[links[i]] <= level) {
+      if (links[i] >= header.state.rows || links[i] == node || body.levels[links[i]] <= level) {
         corrupt("node " + std::to_string(node) + " links to " + std::to_string(links[i]) + " at level " + std::to_string(level) +
                 ", where no such other node is");
       }
@@ -232,12 +243,13 @@ std::uint64_t total_size(Row rows, const Lists& lists) {
 
 std::uint64_t graph_file_size(const Graph& graph, Row rows) { return total_size(rows, count_lists(graph, rows)); }
 
-void save_graph(const Graph& graph, Row rows, const GraphIdentity& identity, std::uint64_t lsn, std::uint8_t* buffer, std::uint64_t size) {
+void save_graph(const Graph& graph, const GraphIdentity& identity, const GraphState& state, std::uint8_t* buffer, std::uint64_t size) {
+  const Row rows = state.rows;
   const Lists lists = count_lists(graph, rows);
   if (size < total_size(rows, lists)) {
     throw Error(Code::capacity, "the buffer has " + std::to_string(size) + " bytes, the graph needs " + std::to_string(total_size(rows, lists)));
   }
-  Header header{identity, lsn, rows, lists.nodes, lists.entry.node, lists.entry.level, {}};
+  Header header{identity, state, lists.nodes, lists.entry.node, lists.entry.level, {}};
 
   Writer out(buffer, size);
   out.zeros(kHeaderBytes);
@@ -264,23 +276,24 @@ LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const Gra
                        const GraphOptions& options, Row max_rows) {
   const Header header = read_header(buffer, size);
   check_identity(header.identity, expected);
-  if (header.rows > max_rows) {
-    corrupt("it covers " + std::to_string(header.rows) + " rows, expected at most the field's " + std::to_string(max_rows));
+  if (header.state.rows > max_rows) {
+    corrupt("it covers " + std::to_string(header.state.rows) + " rows, expected at most the field's " + std::to_string(max_rows));
   }
+  check_needs(header.state.needs, header.state.rows);
   const Body body = open_body(buffer, header);
   check_entry(body, header);
   check_links(body, header);
 
   const std::uint64_t room = std::uint64_t{max_rows} + max_rows / 4;
   auto graph = std::make_unique<Graph>(vectors, options, static_cast<Node>(std::min<std::uint64_t>(std::max<std::uint64_t>(room, 1), UINT32_MAX)));
-  for (Node node = 0; node < header.rows; ++node) {
+  for (Node node = 0; node < header.state.rows; ++node) {
     if (body.levels[node] != 0) graph->restore_node(node, node, body.levels[node] - 1);
   }
   for_each_list(body, header, [&](Node node, int level, const Node* links, std::uint32_t count) {
     graph->restore_links(node, level, links, count);
   });
   if (header.nodes != 0) graph->restore_entry({header.entry_node, header.entry_level});
-  return {std::move(graph), header.rows, header.lsn};
+  return {std::move(graph), header.state};
 }
 
 }  // namespace vecdb

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "calibration.hpp"
 #include "graph.hpp"
 #include "types.hpp"
 #include "vectors.hpp"
@@ -27,13 +28,19 @@ struct GraphIdentity {
 // The exact size of the file of rows [0, rows) of the graph.
 std::uint64_t graph_file_size(const Graph& graph, Row rows);
 
-// Writes graph_file_size bytes; throws Error when they do not fit.
-void save_graph(const Graph& graph, Row rows, const GraphIdentity& identity, std::uint64_t lsn, std::uint8_t* buffer, std::uint64_t size);
+// What a file says beside the graph.
+struct GraphState {
+  Row rows;  // covered
+  BeamNeeds needs;
+  std::uint64_t lsn;
+};
+
+// Writes graph_file_size bytes; throws Error capacity when they do not fit.
+void save_graph(const Graph& graph, const GraphIdentity& identity, const GraphState& state, std::uint8_t* buffer, std::uint64_t size);
 
 struct LoadedGraph {
   std::unique_ptr<Graph> graph;
-  Row rows;  // covered
-  std::uint64_t lsn;
+  GraphState state;
 };
 
 // Throws Error corruption for a file that is damaged, another field's, or covers more than max_rows rows.

@@ -27,7 +27,7 @@ bool Indexer::all_covered() const {
   return std::all_of(fields_.begin(), fields_.end(), [](IndexedField* field) { return field->graph().waiting(field->rows()) == 0; });
 }
 
-std::uint32_t Indexer::advance_longest(Row max_rows) {
+FieldGraph::Progress Indexer::advance_longest(Row max_rows, FieldGraph::Work work) {
   IndexedField* longest = nullptr;
   Row most = 0;
   for (IndexedField* field : fields_) {
@@ -36,7 +36,8 @@ std::uint32_t Indexer::advance_longest(Row max_rows) {
     most = unclaimed;
     longest = field;
   }
-  return longest == nullptr ? 0 : longest->graph().advance(longest->rows(), max_rows, *longest, stopping_);
+  if (longest == nullptr) return {false, 0};
+  return longest->graph().advance(longest->rows(), max_rows, work, *longest, stopping_);
 }
 
 void Indexer::wake() noexcept { start_workers(kWorthThread); }
@@ -82,9 +83,9 @@ void Indexer::start_workers(Row from) noexcept {
 void Indexer::work(Worker& self) noexcept {
   for (;;) {
     std::exception_ptr failure;
-    std::uint32_t done = 0;
+    bool has_worked = false;
     try {
-      done = advance_longest(kNoBound);
+      has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked;
     } catch (...) {
       failure = std::current_exception();
     }
@@ -93,7 +94,7 @@ void Indexer::work(Worker& self) noexcept {
     if (failure) failure_ = failure;
     // Looked at again under the lock: work that appeared since then either is seen here, or its wake() finds this thread gone.
     const bool is_surplus = running_ > threads_;
-    if (failure || stopping_ || is_surplus || (done == 0 && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
+    if (failure || stopping_ || is_surplus || (!has_worked && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
       --running_;
       self.has_ended = true;
       return;
@@ -113,9 +114,9 @@ std::uint32_t Indexer::help(std::uint32_t max_rows) {
   const auto is_over = [](IndexedField* field) { return field->graph().waiting(field->rows()) > field->graph().bound(); };
   std::uint32_t done = 0;
   while (done < max_rows && std::any_of(fields_.begin(), fields_.end(), is_over)) {
-    const std::uint32_t step = advance_longest(max_rows - done);
-    if (step == 0) break;  // all of it is in other threads' hands
-    done += step;
+    const FieldGraph::Progress step = advance_longest(max_rows - done, FieldGraph::Work::linking);
+    if (!step.has_worked) break;  // all of it is in other threads' hands
+    done += step.rows;
   }
   if (done > 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -146,16 +147,16 @@ bool Indexer::wait(std::chrono::milliseconds timeout) {
     }
     if (running_ == 0 && !failure_) {
       lock.unlock();
-      std::uint32_t done = 0;
+      bool has_worked = false;
       try {
-        done = advance_longest(kNoBound);
+        has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked;
       } catch (...) {
         lock.lock();
         --waiting_;
         throw;
       }
       lock.lock();
-      if (done > 0) continue;
+      if (has_worked) continue;
     }
     // Bounded, because a helping writer finishes units without being a worker.
     progress_.wait_until(lock, std::min(deadline, std::chrono::steady_clock::now() + std::chrono::milliseconds(20)));

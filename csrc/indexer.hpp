@@ -54,7 +54,7 @@ class Indexer {
 
   Row most_unclaimed() const;
   bool all_covered() const;
-  std::uint32_t advance_longest(Row max_rows);
+  FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work);
   void start_workers(Row from) noexcept;
   void work(Worker& self) noexcept;
   void rethrow_failure();

@@ -123,7 +123,7 @@ class MainFile {
     content_.options = options;
     content_.options.m = static_cast<std::uint32_t>(header_.m);
     content_.options.ef_construction = static_cast<std::uint32_t>(header_.ef_construction);
-    if (options.max_elements < header_.count) content_.options.max_elements = header_.max_elements;
+    if (options.max_elements == 0 || options.max_elements < header_.count) content_.options.max_elements = header_.max_elements;
   }
 
   LabelledContent read() {

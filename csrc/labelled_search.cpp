@@ -98,7 +98,7 @@ Plan LabelledIndex::Matches::plan_for(std::uint64_t rows, std::uint64_t total) c
   workload.cardinality = selection_.count;
   workload.k = query_.k;
   workload.ef = std::max<std::uint32_t>(query_.ef, 1);
-  return choose_plan(workload, measured_costs());
+  return choose_plan(workload, workload.has_choice() ? measured_costs() : kNominalCosts);
 }
 
 void LabelledIndex::Matches::walk_over(std::shared_ptr<const Graph> graph, const Plan& plan) {

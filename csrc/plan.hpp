@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "calibration.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -30,6 +31,8 @@ struct Costs {
 
 // Measured once a process, on first use, within some milliseconds. Thread-safe.
 const Costs& measured_costs();
+// Of no machine in particular: good enough where there is nothing to choose between.
+constexpr Costs kNominalCosts{{6.0, 0.0125}, {8.0, 0.0145}};
 
 struct Workload {
   std::uint32_t dim = 0;
@@ -38,8 +41,14 @@ struct Workload {
   std::uint64_t total = 0;        // live rows
   std::uint64_t cardinality = 0;  // live rows that match
   std::uint32_t k = 0;
-  std::uint32_t ef = 0;  // 0: to be chosen
+  std::uint32_t ef = 0;  // 0: to be chosen by needs
+  BeamNeeds needs;
   Accuracy accuracy = Accuracy::approximate;
+
+  // Whether a graph could be walked at all.
+  bool has_choice() const {
+    return accuracy == Accuracy::approximate && indexed != 0 && cardinality > k && (ef != 0 || needs.is_known());
+  }
 };
 
 struct Plan {
@@ -49,9 +58,6 @@ struct Plan {
   double cost_graph_ns = 0;        // infinite without a graph
   std::uint64_t max_distances = 0;  // the walk's budget
 };
-
-// The beam width that reaches a recall of 0.95 at the default m and ef_construction on data that is hard for a graph.
-std::uint32_t default_ef(std::uint32_t k, std::uint64_t rows);
 
 Plan choose_plan(const Workload& workload, const Costs& costs);
 

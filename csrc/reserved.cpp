@@ -105,8 +105,9 @@ void Reservation::commit(std::size_t bytes) {
   const std::size_t step = std::max(kSmallestStep, std::min(usable_ / 4, std::size_t{1} << 30));
   const std::size_t wanted = std::min(round_up(std::max(bytes, usable_ + step), bytes >= kHugeFrom ? kHugePage : kSmallestStep), reserved_);
   if (mprotect(at(base_, usable_), wanted - usable_, PROT_READ | PROT_WRITE) != 0) {
-    throw Error(Code::out_of_memory, "the system refused " + std::to_string(wanted - usable_) + " bytes of memory (" + std::strerror(errno) +
-                                         ") beyond the " + std::to_string(usable_) + " in use; free memory or store fewer points");
+    throw Error(Code::out_of_memory, "the system refused " + std::to_string(wanted - usable_) + " bytes of memory (" +
+                                         std::strerror(errno) + ") beyond the " + std::to_string(usable_) +
+                                         " in use; free memory or store fewer points");
   }
   if (wanted >= kHugeFrom) advise_huge_pages(at(base_, usable_), wanted - usable_);
   usable_ = wanted;

@@ -306,8 +306,9 @@ typedef struct {
 vecdb_status vecdb_labelled_get_stats(vecdb_labelled *index, vecdb_labelled_stats *out);
 
 /* The main file, byte for byte in hnswlib 0.8's format, and the tag file, which names the main file's CRC32C. save_*
- * with buffer == NULL gives the size, 0 for the tags when there are none; nothing may change the index between the calls. load replaces nothing in case of an error; max_elements below the count in the
- * file means the file's own. tags may be NULL (no tags). */
+ * with buffer == NULL gives the size, 0 for the tags when there are none; nothing may change the index between the calls.
+ * load checks every byte it uses; max_elements 0 or below the count in the file means the file's own. tags may be NULL
+ * (no tags). */
 vecdb_status vecdb_labelled_save(vecdb_labelled *index, uint8_t *buffer, uint64_t buffer_size, uint64_t *out_size);
 vecdb_status vecdb_labelled_save_tags(vecdb_labelled *index, uint32_t main_crc, uint8_t *buffer, uint64_t buffer_size, uint64_t *out_size);
 vecdb_status vecdb_labelled_load(const vecdb_labelled_options *options, const uint8_t *main, uint64_t main_size, const uint8_t *tags,

@@ -25,7 +25,9 @@ std::uint32_t shift_of(std::uint32_t power_of_two) {
 }
 
 std::uint32_t checked_dim(std::uint32_t dim) {
-  if (dim == 0) throw Error(Code::invalid_argument, "dim is 0, expected at least 1");
+  if (dim == 0 || dim > kMaxDim) {
+    throw Error(Code::invalid_argument, "dim is " + std::to_string(dim) + ", expected 1 to " + std::to_string(kMaxDim));
+  }
   return dim;
 }
 
@@ -39,8 +41,11 @@ std::uint32_t rows_per_block(std::uint32_t dim) {
 }
 
 Query::Query(const float* values, std::uint32_t dim, Metric metric) : lanes_((static_cast<std::size_t>(dim) + 15) / 16) {
-  std::memcpy(lanes_.data(), values, dim * sizeof(float));
-  if (metric == Metric::cosine) inverse_norm_ = vecdb::inverse_norm(values, dim);
+  float* const copy = lanes_.data()->values;
+  std::memcpy(copy, values, dim * sizeof(float));
+  const double length = metric == Metric::cosine ? norm(values, dim) : 1.0;
+  if (length == 0.0) return;
+  for (std::uint32_t i = 0; i < dim; ++i) copy[i] = static_cast<float>(static_cast<double>(copy[i]) / length);
 }
 
 Vectors::Vectors(std::uint32_t dim, Metric metric)
@@ -58,8 +63,9 @@ Vectors::Vectors(std::uint32_t dim, Metric metric)
 void Vectors::claim(Source source) {
   if (source_ == Source::none) source_ = source;
   if (source_ != source) {
-    throw Error(Code::invalid_argument, source == Source::file ? "rows of this field were appended to memory, so no file can be mapped"
-                                                               : "rows of this field are mapped from a file; write to the file, then map it");
+    throw Error(Code::invalid_argument, source == Source::file
+                                            ? "rows of this field were appended to memory, so no file can be mapped"
+                                            : "rows of this field are mapped from a file; write to the file, then map it");
   }
 }
 
@@ -80,16 +86,17 @@ void Vectors::append(const float* rows, std::uint64_t count) {
   float* const start = static_cast<float*>(pages_.base());
   if (count > 0) std::memcpy(start + before * dim_, rows, count * dim_ * sizeof(float));
   compute_norms(static_cast<Row>(before), static_cast<Row>(total));
-  rows_.store(static_cast<Row>(total), std::memory_order_release);
+  // First, so that whoever sees the new count finds the rows ready.
   all_ready_.store(static_cast<Row>(total), std::memory_order_release);
+  rows_.store(static_cast<Row>(total), std::memory_order_release);
 }
 
 void Vectors::map(int fd, std::uint64_t rows) {
   claim(Source::file);
   check_total(rows);
   if (rows < rows_.load(std::memory_order_relaxed)) {
-    throw Error(Code::invalid_argument,
-                std::to_string(rows) + " rows are to be mapped, fewer than the " + std::to_string(this->rows()) + " that are mapped already");
+    throw Error(Code::invalid_argument, std::to_string(rows) + " rows are to be mapped, fewer than the " +
+                                            std::to_string(this->rows()) + " that are mapped already");
   }
   pages_.show_file(fd, rows * dim_ * sizeof(float));
   if (metric_ == Metric::cosine) inverse_norms_.grow(rows);

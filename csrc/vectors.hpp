@@ -5,7 +5,9 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <vector>
 
@@ -15,23 +17,23 @@
 
 namespace vecdb {
 
+constexpr std::uint32_t kMaxDim = std::uint32_t{1} << 20;
+
 // Rows in one checksum block: the largest power of two whose rows are within 64 KiB, at least 1.
 std::uint32_t rows_per_block(std::uint32_t dim);
 
-// A prepared query: a copy of the vector, aligned, and its inverse norm for cosine. Immutable.
+// A prepared query: a copy of the vector, aligned, and of length 1 under cosine. Immutable.
 class Query {
  public:
   Query(const float* values, std::uint32_t dim, Metric metric);
 
   const float* values() const { return lanes_.data()->values; }
-  float inverse_norm() const { return inverse_norm_; }
 
  private:
   struct alignas(64) Lane {
     float values[16];
   };
   std::vector<Lane> lanes_;
-  float inverse_norm_ = 1.0F;
 };
 
 class Vectors {
@@ -61,12 +63,17 @@ class Vectors {
   // l2: squared; dot: negated; cosine: negated cosine. NaN (an overflowing sum) counts as infinitely far.
   float distance(const Query& query, Row row) const {
     prepare(row);
-    return finish(kernel_(query.values(), start(row), dim_), query.inverse_norm(), row);
+    const float sum = kernel_(query.values(), start(row), dim_);
+    return finish(metric_ == Metric::cosine ? sum * inverse_norms_[row] : sum);
   }
   float distance(Row a, Row b) const {
     prepare(a);
     prepare(b);
-    return finish(kernel_(start(a), start(b), dim_), metric_ == Metric::cosine ? inverse_norms_[a] : 1.0F, b);
+    const float sum = kernel_(start(a), start(b), dim_);
+    if (metric_ != Metric::cosine) return finish(sum);
+    const float size = std::fabs(sum);
+    const bool is_in_range = size > kSmallestSum && size < kInfinitelyFar;
+    return finish(is_in_range ? sum * inverse_norms_[a] * inverse_norms_[b] : cosine_in_double(start(a), start(b), dim_));
   }
   // What a user sees of a kernel distance. l2: Euclidean distance; dot, cosine: the similarity.
   float score(float distance) const;
@@ -97,12 +104,13 @@ class Vectors {
     if (ready_[row >> block_shift_].load(std::memory_order_acquire) > (row & block_mask_)) return;
     prepare_block(row);
   }
-  float finish(float sum, float inverse_norm, Row row) const {
-    if (metric_ == Metric::l2) return sum;
-    const float distance = metric_ == Metric::cosine ? -(sum * inverse_norm * inverse_norms_[row]) : -sum;
-    return distance == distance ? distance : kInfinitelyFar;
+  float finish(float value) const {
+    if (metric_ == Metric::l2) return value;
+    return std::isnan(value) ? kInfinitelyFar : -value;
   }
-  static constexpr float kInfinitelyFar = __builtin_huge_valf();
+  static constexpr float kInfinitelyFar = std::numeric_limits<float>::infinity();
+  // Below this, products of two rows may have vanished.
+  static constexpr float kSmallestSum = 1e-25F;
 
   void prepare_block(Row row) const;
   void advance_all_ready() const;
@@ -122,9 +130,9 @@ class Vectors {
   const float* const values_;
   std::atomic<Row> rows_{0};
 
-  mutable std::mutex blocks_mutex_;  // held while a block is made ready and while checksums change
-  mutable std::atomic<Row> all_ready_{0};  // rows below this need no look at ready_
-  mutable ReservedArray<ReadyRows> ready_;  // by block; mapped rows only
+  mutable std::mutex blocks_mutex_;             // held while a block is made ready and while checksums change
+  mutable std::atomic<Row> all_ready_{0};       // rows below this need no look at ready_
+  mutable ReservedArray<ReadyRows> ready_;      // by block; mapped rows only
   mutable ReservedArray<float> inverse_norms_;  // cosine only
   std::vector<std::uint32_t> expected_;         // checksum by block, guarded by blocks_mutex_
 };

@@ -29,8 +29,8 @@ struct RowTarget {
 };
 
 struct Beam {
-  std::size_t ef;                         // hits that are kept
-  std::uint64_t max_distances = kNoLimit; // of the whole Walk
+  std::size_t ef;                          // hits that are kept
+  std::uint64_t max_distances = kNoLimit;  // of the whole Walk
 };
 
 // The nearest node that a greedy descent from entry to just above level `to` reaches; the start of a walk on level `to`.

@@ -50,9 +50,7 @@ class Opened:
         self.applied.append((ticket.lsn, ticket.payload))
 
 
-def open_log(
-    directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durability: str = "fsync", writable: bool = True
-) -> Opened:
+def open_log(directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durability: str = "fsync", writable: bool = True) -> Opened:
     replayed: list[tuple[int, bytes]] = []
     log = Log.open(
         directory,

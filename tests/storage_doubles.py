@@ -1,5 +1,6 @@
 """
-Doubles for the seam of `vecdb.storage.files`: one that fails calls, and one that knows what is on the medium and what only in the page cache, so that a test can cut the power.
+Doubles for the seam of `vecdb.storage.files`: some that fail calls, and one that knows what is on the medium and what only in the page
+cache, so that a test can cut the power.
 
 The model of a medium: a sync of a file makes its writes so far durable; a sync of a directory makes its names so far durable; of what came
 after, any 512-byte sector may hold any of its later versions, and the names are as they were or as they are.

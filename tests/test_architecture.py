@@ -15,6 +15,7 @@ PACKAGE = ROOT / "vecdb"
 LAYERS: list[set[str]] = [
     {"vecdb"},
     {"vecdb.database"},
+    {"vecdb._registry"},
     {"vecdb._live"},
     {"vecdb.collection"},
     {"vecdb._writing", "vecdb._searching", "vecdb._handle"},
@@ -28,6 +29,7 @@ LAYERS: list[set[str]] = [
     {"vecdb.storage"},
     {"vecdb.filters"},
     {"vecdb.index"},
+    {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
     {"vecdb._interrupt"},
@@ -37,19 +39,21 @@ CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}
 # csrc/: the table of docs/architecture.md; a file may include those above it (earlier here).
 CORE_ORDER: list[set[str]] = [
     {"vecdb", "types", "error"},
-    {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex"},
+    {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers"},
     {"distance"},
     {"bitset", "offset_set", "postings"},
-    {"vectors"},
-    {"graph"},
+    {"vectors", "scratch"},
+    {"graph", "walk"},
     {"ids", "row_map", "tags", "columns"},
     {"condition"},
-    {"scratch", "search", "walk", "scan", "traversal"},
+    {"search", "scan", "traversal"},
     {"tag_links"},
-    {"plan"},
+    {"plan", "costs", "calibration"},
     {"field_graph", "graph_file"},
     {"indexer"},
-    {"index", "labelled", "labelled_file"},
+    {"field", "searcher", "changes"},
+    {"index", "index_search", "labelled_content"},
+    {"labelled", "labelled_search", "labelled_tags", "labelled_file", "labelled_tag_file"},
     {"guarded", "capi_base", "capi_index", "capi_labelled"},
 ]
 

@@ -83,7 +83,7 @@ class Queries:
     def __init__(self, state: CollectionState) -> None:
         self._state = state
         self._resolver = _Resolver(state)
-        self._programs: OrderedDict[str, tuple[int, Program]] = OrderedDict()
+        self._programs: OrderedDict[Node, tuple[int, Program]] = OrderedDict()
         self._lock = threading.Lock()
 
     def with_program(self, filter: FilterLike, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]) -> T:
@@ -113,17 +113,16 @@ class Queries:
 
     def _program(self, node: Node) -> Program:
         generation = self._state.indexes.generation
-        text = repr(node)  # unlike equality it tells 1, 1.0 and True apart
         with self._lock:
-            cached = self._programs.get(text)
+            cached = self._programs.get(node)
             if cached is not None and cached[0] == generation:
-                self._programs.move_to_end(text)
+                self._programs.move_to_end(node)
                 return cached[1]
         program = lower(node, self._resolver)
         if not program.state_bound:
             with self._lock:
-                self._programs[text] = (generation, program)
-                self._programs.move_to_end(text)
+                self._programs[node] = (generation, program)
+                self._programs.move_to_end(node)
                 if len(self._programs) > _CACHED_PROGRAMS:
                     self._programs.popitem(last=False)
         return program

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from vecdb import _convert as convert
-from vecdb import _live
+from vecdb import _registry
 from vecdb._assemble import field_options, thread_count
+from vecdb._live import LiveDatabase, OpenCollection
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
 from vecdb.types import MetricName
@@ -39,11 +40,11 @@ class Database:
     ['products']
     """
 
-    def __init__(self, live: _live.LiveDatabase, mode: Mode) -> None:
+    def __init__(self, live: LiveDatabase, mode: Mode) -> None:
         self._live = live
         self._mode = mode
         # Giving the handle back when it is collected keeps a forgotten database from holding its files for ever.
-        self._release = weakref.finalize(self, _live.detach, live)
+        self._release = weakref.finalize(self, _registry.detach, live)
         self._release.atexit = False
 
     # ---- collections ----
@@ -170,7 +171,7 @@ class Database:
         """
         return True
 
-    def _collection(self, opened: _live.OpenCollection) -> Collection:
+    def _collection(self, opened: OpenCollection) -> Collection:
         # The collection keeps this handle alive through its checks, so that an unnamed database is not closed under it.
         return Collection._of(opened.state, opened.queries, _Handle(self, opened))
 
@@ -250,7 +251,7 @@ class _Handle:
     What a collection asks before each call: whether it may be read, and written, through this database handle.
     """
 
-    def __init__(self, database: Database, opened: _live.OpenCollection) -> None:
+    def __init__(self, database: Database, opened: OpenCollection) -> None:
         self._database = database
         self._opened = opened
 
@@ -328,5 +329,5 @@ def open(
     if not isinstance(where, str) or not where or "\0" in where:
         raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
     if where == MEMORY:
-        return Database(_live.attach_memory(threads=count), mode)
-    return Database(_live.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count), mode)
+        return Database(_registry.attach_memory(threads=count), mode)
+    return Database(_registry.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count), mode)

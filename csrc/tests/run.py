@@ -1,7 +1,8 @@
 """
 Build and run the tests of the core: `python csrc/tests/run.py [plain|asan|tsan]`.
 
-One executable from csrc/*.cpp and csrc/tests/*.cpp, compiled in parallel with warnings as errors, and again only where something changed. asan includes UBSan.
+One executable from csrc/*.cpp and csrc/tests/*.cpp, compiled in parallel with warnings as errors, and again only where something
+changed. asan includes UBSan.
 `--only part` runs the tests whose names contain part; hnswlib's headers are found as in csrc/build_ffi.py, or where --hnswlib says.
 """
 

@@ -364,6 +364,7 @@ TEST(impossible_options_are_refused) {
   CHECK_THROWS(Code::invalid_argument, Graph(vectors, {16, 0, 0}, 10));
   CHECK_THROWS(Code::invalid_argument, Graph(vectors, {16, 10, 0}, 0));
   CHECK_THROWS(Code::invalid_argument, Vectors(0, Metric::l2));
+  CHECK_THROWS(Code::invalid_argument, Vectors(kMaxDim + 1, Metric::l2));
 }
 
 }  // namespace

@@ -61,7 +61,8 @@ TEST(an_insert_that_runs_out_of_memory_anywhere_leaves_a_sound_graph_and_can_be_
   Row found = 0;
   for (Row row = 0; row < kCount; ++row) {
     Ranking ranking(1, vectors, nullptr);
-    search_graph(graph, vectors, Query(&rows[std::size_t{row} * kDim], kDim, Metric::l2), {nullptr, kCount}, 40, kNoLimit, scratch, ranking);
+    const Query query(&rows[std::size_t{row} * kDim], kDim, Metric::l2);
+    search_graph(graph, vectors, query, {nullptr, kCount}, 40, kNoLimit, scratch, ranking);
     found += ranking.take()[0].row == row ? 1 : 0;
   }
   CHECK(found >= kCount * 98 / 100);

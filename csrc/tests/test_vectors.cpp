@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -80,6 +81,25 @@ TEST(an_overflowing_dot_product_is_infinitely_far_not_nan) {
   CHECK_EQUAL(std::numeric_limits<float>::infinity(), vectors.distance(Query(query_values, 8, Metric::dot), 0));
 }
 
+TEST(cosine_does_not_depend_on_the_scale_of_vectors) {
+  std::mt19937_64 random = seeded("scale", 27);
+  const std::vector<float> values = normal_values(random, 3 * 16);
+  for (const float scale : {1e-30F, 1e-18F, 1.0F, 1e18F, 1e37F}) {
+    std::vector<float> scaled = values;
+    for (float& value : scaled) value *= scale;
+    Vectors vectors(16, Metric::cosine);
+    vectors.append(scaled.data(), 3);
+    for (const std::vector<float>& query_values : {values, scaled}) {
+      const Query query(query_values.data(), 16, Metric::cosine);
+      for (Row row = 0; row < 3; ++row) {
+        const double expected = plain_distance(Metric::cosine, values.data(), values.data() + row * 16, 16);
+        CHECK(std::abs(expected - static_cast<double>(vectors.distance(query, row))) < 1e-5);
+        CHECK(std::abs(expected - static_cast<double>(vectors.distance(0, row))) < 1e-5);
+      }
+    }
+  }
+}
+
 TEST(appended_rows_never_move) {
   std::mt19937_64 random = seeded("append", 22);
   Vectors vectors(33, Metric::cosine);
@@ -93,6 +113,26 @@ TEST(appended_rows_never_move) {
   }
   CHECK_EQUAL(first, vectors.row(0));
   for (std::size_t i = 0; i < rows.size(); ++i) CHECK(first[i] == rows[i]);
+}
+
+TEST(rows_are_readable_as_soon_as_they_are_counted) {
+  const std::uint32_t dim = 4;
+  std::mt19937_64 random = seeded("counted", 28);
+  const std::vector<float> row = normal_values(random, dim);
+  Vectors vectors(dim, Metric::cosine);
+  vectors.append(row.data(), 1);
+  const Query query(row.data(), dim, Metric::cosine);
+  std::atomic<bool> is_done{false};
+  std::atomic<int> wrong{0};
+  std::thread reader([&] {
+    while (!is_done.load()) {
+      if (std::abs(vectors.distance(query, vectors.rows() - 1) + 1.0F) > 1e-6F) ++wrong;
+    }
+  });
+  for (int i = 0; i < 20000; ++i) vectors.append(row.data(), 1);
+  is_done = true;
+  reader.join();
+  CHECK_EQUAL(0, wrong.load());
 }
 
 TEST(an_overwritten_row_has_the_new_distance) {

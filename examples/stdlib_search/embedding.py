@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +90,7 @@ class MiniLM:
         self._tokenizer.enable_truncation(MAX_TOKENS)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
+        options.intra_op_num_threads = 1  # several runs at once keep the cores busier than several threads in one short run
         self._session = onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
         self._inputs = {given.name for given in self._session.get_inputs()}
 
@@ -97,10 +100,11 @@ class MiniLM:
         """
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         by_length = sorted(range(len(tokens)), key=lambda place: len(tokens[place]))
+        runs = [by_length[start : start + TEXTS_A_RUN] for start in range(0, len(by_length), TEXTS_A_RUN)]
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
-        for start in range(0, len(by_length), TEXTS_A_RUN):
-            places = by_length[start : start + TEXTS_A_RUN]
-            vectors[places] = self._run([tokens[place] for place in places])
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+            for places, found in zip(runs, threads.map(lambda run: self._run([tokens[place] for place in run]), runs), strict=True):
+                vectors[places] = found
         return vectors
 
     def _run(self, tokens: list[list[int]]) -> NDArray[np.float32]:

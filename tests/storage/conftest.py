@@ -1,5 +1,6 @@
 """
-What the tests of a store share: a stand-in for the core, a small collection over a store with a model beside it, and a file system that copies the world after each call.
+What the tests of a store share: a stand-in for the core, a small collection over a store with a model beside it, and
+a file system that copies the world after each call.
 """
 
 from __future__ import annotations
@@ -152,7 +153,10 @@ class StoredCollection:
             )
             self.write(effects)
         for row, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
-            self.model[point_id] = (payload, {f: v.rows[row if f == 0 else row // 2].tobytes() for f, v in vectors.items() if f == 0 or row % 2 == 0})
+            self.model[point_id] = (
+                payload,
+                {f: v.rows[row if f == 0 else row // 2].tobytes() for f, v in vectors.items() if f == 0 or row % 2 == 0},
+            )
 
     def delete(self, ids: list[PointId]) -> None:
         with self.lock:
@@ -165,7 +169,9 @@ class StoredCollection:
     def patch(self, ids: list[PointId], payload: dict[str, Any]) -> None:
         with self.lock:
             offsets = np.array(self.store.offsets_of(ids), np.uint32)
-            self.write(Effects(first_offset=self.store.next_offset, patch_offsets=offsets, patch_payloads=[encode_payload(payload)] * len(ids)))
+            self.write(
+                Effects(first_offset=self.store.next_offset, patch_offsets=offsets, patch_payloads=[encode_payload(payload)] * len(ids))
+            )
         for point_id in ids:
             self.model[point_id] = (payload, self.model[point_id][1])
 
@@ -206,7 +212,8 @@ class StoredCollection:
 
 class RecordingSystem(files.System):
     """
-    Keeps what every file (by its inode) held when it was last synced, and calls `after` behind each call that changes something.
+    Keeps what every file (by its inode) held when it was last synced, and calls `after` behind each call that changes
+    something.
     """
 
     def __init__(self) -> None:
@@ -244,7 +251,8 @@ class RecordingSystem(files.System):
 
 def copy_world(source: Path, target: Path) -> None:
     """
-    Copy a collection as a crash of the process would leave it. LMDB's lock files are left out: closing one would drop the locks of the live environment.
+    Copy a collection as a crash of the process would leave it. LMDB's lock files are left out: closing one would drop
+    the locks of the live environment.
     """
     shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if name.endswith("-lock")])
 
@@ -259,7 +267,9 @@ def lose_unsynced(source: Path, target: Path, synced: dict[int, bytes], choose: 
         if old is None or not copied.is_file():
             continue
         new = copied.read_bytes()
-        pages = [old[i : i + 4096].ljust(min(4096, len(new) - i), b"\0") if choose() else new[i : i + 4096] for i in range(0, len(new), 4096)]
+        pages = [
+            old[i : i + 4096].ljust(min(4096, len(new) - i), b"\0") if choose() else new[i : i + 4096] for i in range(0, len(new), 4096)
+        ]
         length = len(old) if len(old) < len(new) and choose() else len(new)
         copied.write_bytes(b"".join(pages)[:length])
 

@@ -46,7 +46,8 @@ def test_an_int_beyond_64_bits_is_refused(value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"x", (1, 2), {1}, datetime.datetime(2024, 1, 1), datetime.date(2024, 1, 1), uuid.UUID(int=1), 1j, object(), {"b": {1: 2}}, [[b""]]]
+    "value",
+    [b"x", (1, 2), {1}, datetime.datetime(2024, 1, 1), datetime.date(2024, 1, 1), uuid.UUID(int=1), 1j, object(), {"b": {1: 2}}, [[b""]]],
 )
 def test_a_value_that_is_not_json_is_refused(value: object) -> None:
     with pytest.raises(InvalidArgument, match="cannot be stored"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from vecdb.errors import InternalError, ReadOnly, StorageError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.effects import Effects
+from vecdb.storage.points import PointsFile
+from vecdb.storage.points_read import Snapshot
 
 Open = Callable[..., Any]
 IDS = [*range(30), *(f"id {i}" for i in range(30)), 2**64 - 1, "\U0001f600", "x" * 480]
@@ -104,6 +107,43 @@ def test_an_iteration_sees_one_state_while_writes_and_checkpoints_go_on(tmp_path
     collection.check()
 
 
+def test_a_read_is_of_one_state_even_if_a_write_and_a_checkpoint_come_in_its_middle(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path / "c-0")
+    collection.upsert(["base"])
+    collection.store.checkpoint()
+    collection.upsert(["active"])
+    begin = PointsFile.snapshot
+    writers: list[threading.Thread] = []
+
+    def write() -> None:
+        collection.upsert(["base", "active"], version=1)
+        collection.store.checkpoint()
+
+    def snapshot(self: PointsFile) -> Snapshot:
+        if not writers:
+            writers.append(threading.Thread(target=write))
+            writers[0].start()
+            writers[0].join(timeout=0.5)
+        return begin(self)
+
+    before = collection.store.offsets_of(["active", "base"])
+    with monkeypatch.context() as patch:
+        patch.setattr(PointsFile, "snapshot", snapshot)
+        assert before == collection.store.offsets_of(["active", "base"])
+        writers[0].join()
+    writers.clear()
+    collection.upsert(["active"], version=2)
+    before = collection.store.offsets_of(["active", "base"])
+    with monkeypatch.context() as patch:
+        patch.setattr(PointsFile, "snapshot", snapshot)
+        assert None not in collection.store.payloads_of(before)
+        writers[0].join()
+    assert [None, None] == collection.store.payloads_of(before)
+    collection.check()
+
+
 def test_a_range_of_payloads_is_what_is_alive_in_it(tmp_path: Path, open_collection: Open) -> None:
     collection = open_collection(tmp_path / "c-0")
     collection.upsert(list(range(20)))
@@ -121,7 +161,11 @@ def test_room_is_made_behind_the_rows_of_queued_calls(tmp_path: Path, open_colle
     with collection.lock:
         for call in range(3):
             vectors = collection.vectors(list(range(10)), call)
-            effects.append(Effects(first_offset=10 * call, put_ids=[f"{call}-{i}" for i in range(10)], put_payloads=[b"\x80"] * 10, put_vectors=vectors))
+            effects.append(
+                Effects(
+                    first_offset=10 * call, put_ids=[f"{call}-{i}" for i in range(10)], put_payloads=[b"\x80"] * 10, put_vectors=vectors
+                )
+            )
             collection.store.reserve(effects[-1])
             tickets.append(collection.store.enqueue(effects[-1]))
         assert 0 == collection.store.row_file(0)[1]
@@ -150,7 +194,9 @@ def test_a_full_disk_refuses_a_write_and_changes_nothing(tmp_path: Path, open_co
     collection.check()
 
 
-def test_a_row_that_cannot_be_written_makes_the_store_read_only_and_is_replayed(tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_cannot_be_written_makes_the_store_read_only_and_is_replayed(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collection = open_collection(tmp_path / "c-0")
     collection.upsert([1, 2])
 

@@ -1,5 +1,6 @@
 """
-points.lmdb gives back what a checkpoint wrote, notices every changed value, and turns LMDB's errors into this library's.
+points.lmdb gives back what a checkpoint wrote, notices every changed value, and turns LMDB's errors into this
+library's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from vecdb.errors import Corruption, InternalError, StorageError
 from vecdb.storage import blocks, points_write
+from vecdb.storage import points as points_file
+from vecdb.storage.base_state import TABLES, BaseState, RowState
 from vecdb.storage.blocks import (
     IDS_PER_BLOCK,
     OFFSETS_PER_BITMAP,
@@ -31,8 +34,9 @@ from vecdb.storage.blocks import (
     unseal,
 )
 from vecdb.storage.effects import Effects, FieldRows, PointId
+from vecdb.storage.lmdb_errors import MAP_SIZE, lmdb_errors
 from vecdb.storage.memtable import Memtable
-from vecdb.storage.points import MAP_SIZE, TABLES, BaseState, PointsFile, RowState, lmdb_errors
+from vecdb.storage.points import PointsFile
 from vecdb.storage.points_write import Frozen, RowsFrozen, write_checkpoint
 
 IDS = st.integers(0, 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -63,7 +67,15 @@ class Writer:
         self.live = 0
         self.rows = 0
 
-    def put(self, ids: list[PointId], *, dead: tuple[int, ...] = (), deleted: tuple[PointId, ...] = (), patched: tuple[int, ...] = (), keep: int | None = None) -> BaseState:
+    def put(
+        self,
+        ids: list[PointId],
+        *,
+        dead: tuple[int, ...] = (),
+        deleted: tuple[PointId, ...] = (),
+        patched: tuple[int, ...] = (),
+        keep: int | None = None,
+    ) -> BaseState:
         table = Memtable(self.next, fields=1)
         rows = np.zeros((len(ids), 2), np.float32)
         table.apply(
@@ -137,7 +149,9 @@ def test_a_checkpoint_can_be_read_back(points: PointsFile) -> None:
         snapshot.check_all()
 
 
-@pytest.mark.parametrize("sizes", [(IDS_PER_BLOCK,), (IDS_PER_BLOCK - 1, 1, 1), (10, 2 * IDS_PER_BLOCK), (OFFSETS_PER_BITMAP - 3, 7), (1, 0, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(IDS_PER_BLOCK,), (IDS_PER_BLOCK - 1, 1, 1), (10, 2 * IDS_PER_BLOCK), (OFFSETS_PER_BITMAP - 3, 7), (1, 0, 1)]
+)
 def test_blocks_and_bitmaps_join_at_any_size_of_checkpoint(points: PointsFile, sizes: tuple[int, ...]) -> None:
     writer = Writer(points)
     ids: list[PointId] = []
@@ -154,7 +168,7 @@ def test_blocks_and_bitmaps_join_at_any_size_of_checkpoint(points: PointsFile, s
 
 def test_checksums_of_rows_join_across_values(points: PointsFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(points_write, "SUMS_PER_VALUE", 4)
-    monkeypatch.setattr("vecdb.storage.points.SUMS_PER_VALUE", 4)
+    monkeypatch.setattr("vecdb.storage.points_read.SUMS_PER_VALUE", 4)
     table = Memtable(0, fields=1)
     first = 0
     for lsn, count in enumerate([0, 3, 1, 6, 2], start=1):
@@ -315,3 +329,21 @@ def test_a_state_of_wrong_length_is_corruption() -> None:
 
 def test_the_format_keeps_its_numbers() -> None:
     assert (4096, 65536, 4096, 16384) == (blocks.IDS_PER_BLOCK, blocks.OFFSETS_PER_BITMAP, blocks.SUMS_PER_VALUE, blocks.CHANGES_PER_VALUE)
+
+
+def test_a_new_file_is_synced_by_force_after_its_first_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    open_environment = points_file._open_environment
+
+    class Recorded:
+        def __init__(self, env: lmdb.Environment) -> None:
+            self.env = env
+
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            return getattr(self.env, name)
+
+    monkeypatch.setattr(points_file, "_open_environment", lambda path, *, create: Recorded(open_environment(path, create=create)))
+    PointsFile.create(tmp_path / "points.lmdb", EMPTY)
+    assert ["sync", "close"] == calls[-2:]
+    assert "begin" == calls[0]

@@ -1,5 +1,6 @@
 """
-Opening gives back what was confirmed, after a crash at any file call, with unsynced writes lost in any mixture; damage is reported and never an answer.
+Opening gives back what was confirmed, after a crash at any file call, with unsynced writes lost in any mixture;
+damage is reported and never an answer.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def test_a_crash_at_any_call_of_a_checkpoint_loses_nothing(
     collection = open_collection(home, dims=dims)
     collection.upsert(list(range(300)))
     collection.store.checkpoint()
-    collection.upsert(list(range(200, 500)) + ["a", "b"], version=1)
+    collection.upsert([*list(range(200, 500)), "a", "b"], version=1)
     collection.delete([3, "a", 250])
     collection.patch([4, 300, "b"], {"patched": True})
     crashed: list[World] = []
@@ -230,7 +231,7 @@ def test_rows_changed_behind_the_last_whole_block_are_corruption(tmp_path: Path,
     home = closed(tmp_path, open_collection)
     rows = home / "gen-1" / "vectors" / "0.f32"
     damage(rows, 799)
-    with pytest.raises(Corruption, match="rows? 0 to 49"):
+    with pytest.raises(Corruption, match=r"rows? 0 to 49"):
         open_collection(home)
     damage(rows, 799)
     damage(rows, 800)
@@ -263,7 +264,9 @@ def test_something_else_in_place_of_the_points_file_is_corruption(tmp_path: Path
         open_collection(home)
 
 
-def test_counts_that_disagree_with_the_bitmaps_are_corruption(tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_that_disagree_with_the_bitmaps_are_corruption(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collection = open_collection(tmp_path / "c-0")
     collection.upsert([1, 2, 3])
     monkeypatch.setattr(Memtable, "present_offsets", lambda self, field: super(Memtable, self).__getattribute__("tombstones")())

@@ -15,7 +15,7 @@ import pytest
 from vecdb._crc import crc32c
 from vecdb.errors import Corruption, InternalError, StorageError
 from vecdb.storage import files
-from vecdb.storage.points import RowState
+from vecdb.storage.base_state import RowState
 from vecdb.storage.vectors import BLOCK_BYTES, RowFile, rows_per_block
 
 EMPTY = RowState(0, 0)
@@ -142,7 +142,7 @@ def test_a_file_that_is_not_what_was_written_is_corruption(tmp_path: Path) -> No
     state = rows.freeze().state
     rows.close()
     path = tmp_path / "0.f32"
-    with pytest.raises(Corruption, match="rows? 128 to 129"):
+    with pytest.raises(Corruption, match=r"rows? 128 to 129"):
         RowFile.open(path, dim=128, state=RowState(130, state.partial_crc ^ 1))
     with pytest.raises(Corruption, match="expected at least"):
         RowFile.open(path, dim=128, state=RowState(10_000, 0))

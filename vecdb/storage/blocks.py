@@ -1,7 +1,9 @@
 """
-The values of points.lmdb as bytes: a checksum over key and content, blocks of ids, bitmaps. docs/file_format.md has the tables.
+The values of points.lmdb as bytes: a checksum over key and content, blocks of ids, bitmaps. docs/file_format.md has
+the tables.
 
-Invariant: every value begins with the CRC32C of its key followed by the rest, so that a value under another's key is as wrong as a flipped bit. Pure functions; any thread.
+Invariant: every value begins with the CRC32C of its key followed by the rest, so that a value under another's key is
+as wrong as a flipped bit. Pure functions; any thread.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ _id_int = struct.Struct(">BQ")
 @dataclass(frozen=True, slots=True)
 class IdBlock:
     """
-    The ids of consecutive offsets, in the form the core takes: `slots` holds an int id, or start << 16 | length into `text` for a str.
+    The ids of consecutive offsets, in the form the core takes: `slots` holds an int id, or start << 16 | length into
+    `text` for a str.
     """
 
     first_offset: int
@@ -55,10 +58,13 @@ def seal(key: bytes, content: bytes) -> bytes:
 
 def unseal(key: bytes, value: bytes, where: str) -> bytes:
     """
-    Return the content of a value; raises Corruption naming `where` (file and table) and the key when the checksum differs.
+    Return the content of a value; raises Corruption naming `where` (file and table) and the key when the checksum
+    differs.
     """
     if len(value) < 4 or u32.unpack_from(value)[0] != crc32c(key + value[4:]):
-        raise Corruption(f"{where}, key {key.hex()}: the checksum of a value of {len(value)} bytes does not match; restore a backup, or open with salvage=True to keep what verifies")
+        raise Corruption(
+            f"{where}, key {key.hex()}: the checksum of a value of {len(value)} bytes does not match; restore a backup of the database"
+        )
     return value[4:]
 
 
@@ -113,7 +119,9 @@ def decode_ids(content: bytes, *, first_offset: int, where: str) -> IdBlock:
     """
     count, zero = _count.unpack_from(content) if len(content) >= 8 else (0, 0)
     if zero or not 0 < count <= IDS_PER_BLOCK or len(content) < 8 + 9 * count:
-        raise Corruption(f"{where}: a block of ids has {len(content)} bytes and says {count} ids, expected 1 to {IDS_PER_BLOCK} of 9 bytes and more")
+        raise Corruption(
+            f"{where}: a block of ids has {len(content)} bytes and says {count} ids, expected 1 to {IDS_PER_BLOCK} of 9 bytes and more"
+        )
     slots = np.frombuffer(content, "<u8", count, 8).astype(np.uint64)
     kinds = np.frombuffer(content, np.uint8, count, 8 + 8 * count).copy()
     text = content[8 + 9 * count :]

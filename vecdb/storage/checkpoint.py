@@ -1,8 +1,11 @@
 """
-The checkpoint: what makes the applied state the durable base, so that the log before it can go. DESIGN section 4 gives the order, docs/file_format.md the cases.
+The checkpoint: what makes the applied state the durable base, so that the log before it can go. DESIGN section 4
+gives the order, docs/file_format.md the cases.
 
-Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it.
-A failed sync of rows ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue, switching the segment, freezing, and copying a graph that is due.
+Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only
+switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it. A failed sync of rows
+ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue,
+switching the segment, freezing, and copying a graph that is due.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ logger = logging.getLogger("vecdb.storage")
 LOG_BYTES = 16 << 20
 AGE_SECONDS = 30.0
 RETRY_SECONDS = 10.0
-# A graph is saved again when it covers a quarter more rows than its file: growing to n rows then writes five times the final file in all.
+# A graph is saved again when it covers a quarter more rows than its file: growing to n rows then writes five times
+# the final file in all.
 GRAPH_GROWTH = 1.25
 GRAPH_LEAST_ROWS = 1024
 
@@ -58,7 +62,8 @@ class _Graph:
 @dataclass(frozen=True, slots=True)
 class Parts:
     """
-    What a checkpoint works on; `drain` returns when every queued call is applied, and is called with the write lock held.
+    What a checkpoint works on; `drain` returns when every queued call is applied, and is called with the write lock
+    held.
     """
 
     points: PointsFile
@@ -88,7 +93,8 @@ class Checkpointer:
 
     def due(self) -> bool:
         """
-        Return whether the log's size or the age of its first call asks for a checkpoint; called regularly, since the age counts from when this first sees one.
+        Return whether the log's size or the age of its first call asks for a checkpoint; called regularly, since the
+        age counts from when this first sees one.
         """
         now = time.monotonic()
         if self._parts.overlay.applied_lsn <= self._parts.overlay.base.applied_lsn:
@@ -140,7 +146,8 @@ class Checkpointer:
                 rows.sync()
             except StorageError as error:
                 self.blocked = (
-                    f"{rows.path} could not be synced ({error}), so no further checkpoint is made and nothing more is written; every confirmed write is in the log: "
+                    f"{rows.path} could not be synced ({error}), so no further checkpoint is made and nothing more is "
+                    "written; every confirmed write is in the log: "
                     "close the database and open it again"
                 )
                 raise StorageError(self.blocked) from error
@@ -151,7 +158,8 @@ class Checkpointer:
 
     def _copy_graphs(self, lsn: int, occasion: Occasion) -> list[_Graph]:
         """
-        Take the bytes of the graphs that have grown enough. Under the write lock, so that they cover no row beyond the checkpoint.
+        Take the bytes of the graphs that have grown enough. Under the write lock, so that they cover no row beyond
+        the checkpoint.
         """
         parts = self._parts
         graphs = []
@@ -168,7 +176,8 @@ class Checkpointer:
 
     def _save_graph(self, graph: _Graph) -> None:
         """
-        Write a derived file. A failure costs only time at the next opening, so the checkpoint stands; the older file, if any, stays.
+        Write a derived file. A failure costs only time at the next opening, so the checkpoint stands; the older file,
+        if any, stays.
         """
         try:
             self._parts.derived.save(graph_name(graph.field), lsn=graph.lsn, body=graph.body)

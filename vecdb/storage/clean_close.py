@@ -1,8 +1,8 @@
 """
 points.lmdb.sum: what a clean close says of points.lmdb, since LMDB itself has no checksum.
 
-Invariant: the file stands beside points.lmdb only while that is exactly what the last clean close left; a writer removes it, durably, before its first change. So a difference is damage.
-Thread rule: used while opening and closing.
+Invariant: the file stands beside points.lmdb only while that is exactly what the last clean close left; a writer
+removes it, durably, before its first change. So a difference is damage. Thread rule: used while opening and closing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def write_clean_close(points: Path, *, close_lsn: int) -> None:
 
 def check_clean_close(points: Path, *, whole: bool) -> int:
     """
-    Compare the file with what the last clean close noted and return the LSN of its CLOSE record; 0 when the last close was not clean.
+    Compare the file with what the last clean close noted and return the LSN of its CLOSE record; 0 when the last
+    close was not clean.
 
     Raises Corruption. The checksum is compared when the file is small or `whole` is set.
     """
@@ -68,7 +69,7 @@ def check_clean_close(points: Path, *, whole: bool) -> int:
     if length != noted.length:
         raise Corruption(f"{points} has {length} bytes, after the last close it had {noted.length}; restore a backup of the database")
     if (whole or length <= CHECKED_BYTES) and _sum(points)[1] != noted.crc:
-        raise Corruption(f"{points} is not what the last close left: its checksum differs; restore a backup, or open with salvage=True to keep what verifies")
+        raise Corruption(f"{points} is not what the last close left: its checksum differs; restore a backup of the database")
     return noted.close_lsn
 
 

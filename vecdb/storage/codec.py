@@ -1,8 +1,9 @@
 """
 Payloads as bytes: a dict of JSON kinds to MessagePack and back.
 
-Invariant: what `encode_payload` takes, `decode_payload` gives back equal, and both hold the same limits, so that nothing can be written that cannot be read. Decoding trusts nothing: kinds
-that are not JSON's, keys that are not str, and nesting beyond the limit are refused. Pure functions; any thread.
+Invariant: what `encode_payload` takes, `decode_payload` gives back equal, and both hold the same limits, so that
+nothing can be written that cannot be read. Decoding trusts nothing: kinds that are not JSON's, keys that are not str,
+and nesting beyond the limit are refused. Pure functions; any thread.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def encode_payload(payload: dict[str, Any]) -> bytes:
     """
     Return the payload's bytes.
 
-    Raises InvalidArgument for a value that is not of a JSON kind, an int beyond 64 bits, text that is not UTF-8, nesting deeper than 64 and more than 64 MiB.
+    Raises InvalidArgument for a value that is not of a JSON kind, an int beyond 64 bits, text that is not UTF-8,
+    nesting deeper than 64 and more than 64 MiB.
 
     >>> decode_payload(encode_payload({"city": "London", "tags": [1, 2.5, None]}))
     {'city': 'London', 'tags': [1, 2.5, None]}
@@ -43,9 +45,13 @@ def encode_payload(payload: dict[str, Any]) -> bytes:
     except OverflowError as error:
         raise InvalidArgument("a payload cannot be stored: an int is outside [-2**63, 2**64); store it as a float or a str") from error
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"a payload cannot be stored: a str is not valid Unicode ({error.reason}); remove its lone surrogates") from error
+        raise InvalidArgument(
+            f"a payload cannot be stored: a str is not valid Unicode ({error.reason}); remove its lone surrogates"
+        ) from error
     if len(data) > MAX_BYTES:
-        raise InvalidArgument(f"a payload has {len(data):,} bytes, at most {MAX_BYTES:,} are stored; keep large texts and blobs outside and store a reference")
+        raise InvalidArgument(
+            f"a payload has {len(data):,} bytes, at most {MAX_BYTES:,} are stored; keep large texts and blobs outside and store a reference"
+        )
     return data
 
 

@@ -1,8 +1,9 @@
 """
 Derived files: whatever can be computed again from the primary data, kept so that opening is fast.
 
-Invariant: a derived file never costs an answer. It names the collection, the generation and the LSN it is exact for; one that does not verify is removed with a logged warning, and what it held is
-built again. Written aside, synced, renamed. Thread rule: saved by one checkpoint at a time, loaded while opening.
+Invariant: a derived file never costs an answer. It names the collection, the generation and the LSN it is exact for;
+one that does not verify is removed with a logged warning, and what it held is built again. Written aside, synced,
+renamed. Thread rule: saved by one checkpoint at a time, loaded while opening.
 """
 
 from __future__ import annotations
@@ -73,14 +74,13 @@ class DerivedFiles:
         """
         Replace the file of this name.
         """
-        head = (self.uuid, self.generation, lsn, len(body), crc32c(body))
-        header_crc = crc32c(_header.pack(MAGIC, VERSION, 0, *head))
+        head = _encode_header(self.uuid, self.generation, lsn, len(body), crc32c(body))
         aside = self._path(name).with_suffix(ASIDE_SUFFIX)
         if files.exists(aside):
             files.remove(aside)
         fd = files.create_file(aside)
         try:
-            files.write_at(fd, [_header.pack(MAGIC, VERSION, header_crc, *head), body], 0)
+            files.write_at(fd, [head, body], 0)
             files.sync_data(fd)
         finally:
             files.close(fd)
@@ -120,8 +120,8 @@ class DerivedFiles:
     def _parse(self, path: Path, data: memoryview) -> DerivedFile:
         if len(data) < _header.size:
             raise Corruption(f"it has {len(data)} bytes, expected at least {_header.size}")
-        magic, version, header_crc, uuid, generation, lsn, length, body_crc = _header.unpack_from(data)
-        if magic != MAGIC or header_crc != crc32c(_header.pack(magic, version, 0, uuid, generation, lsn, length, body_crc)):
+        magic, version, _, uuid, generation, lsn, length, body_crc = _header.unpack_from(data)
+        if magic != MAGIC or data[: _header.size] != _encode_header(uuid, generation, lsn, length, body_crc, version=version):
             raise Corruption("its header is damaged")
         if version != VERSION:
             raise Corruption(f"it has format {version}, this vecdb reads {VERSION}")
@@ -131,3 +131,8 @@ class DerivedFiles:
         if len(body) != length or crc32c(body) != body_crc:
             raise Corruption(f"its content of {len(body)} bytes is not the {length} bytes that were written")
         return DerivedFile(lsn, body)
+
+
+def _encode_header(uuid: bytes, generation: int, lsn: int, length: int, body_crc: int, *, version: int = VERSION) -> bytes:
+    fields = (uuid, generation, lsn, length, body_crc)
+    return _header.pack(MAGIC, version, crc32c(_header.pack(MAGIC, version, 0, *fields)), *fields)

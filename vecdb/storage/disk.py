@@ -1,8 +1,9 @@
 """
 DiskStore: a collection's points, payloads and rows in files, behind the protocol `store.Store`.
 
-Invariant: what `commit` has returned for survives process kill and, with durability "fsync", power loss; docs/file_format.md says why. Thread rule: as in store.py. The parts: `overlay` (reads and the applied
-state), `vectors` (rows), `wal` (the log), `checkpoint`, `recovery`.
+Invariant: what `commit` has returned for survives process kill and, with durability "fsync", power loss;
+docs/file_format.md says why. Thread rule: as in store.py. The parts: `overlay` (reads and the applied state),
+`vectors` (rows), `wal` (the log), `checkpoint`, `recovery`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from vecdb.storage.wal import Log, Ticket
 
 logger = logging.getLogger("vecdb.storage")
 
-# A writer that finds the log this far beyond its checkpoint makes one itself: writes cannot outrun checkpoints for ever.
+# A writer that finds the log this far beyond its checkpoint makes one itself: writes cannot outrun checkpoints for
+# ever.
 _HELP_BYTES = 4 * LOG_BYTES
 # While checkpoints fail, writes go on up to this much log.
 _LOG_LIMIT_BYTES = 1 << 30
@@ -33,7 +35,8 @@ class DiskStore:
     """
     The store of a collection on disk.
 
-    Use: `DiskStore.open(...)` feeds the core with the last checkpoint, `start(apply)` replays the log and makes the store ready.
+    Use: `DiskStore.open(...)` feeds the core with the last checkpoint, `start(apply)` replays the log and makes the
+    store ready.
     """
 
     def __init__(self, directory: Path, base: Base, *, durability: str, graphs: GraphSource, write_lock: WriteLock) -> None:
@@ -62,9 +65,11 @@ class DiskStore:
         cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: GraphSource, verify: bool = False
     ) -> DiskStore:
         """
-        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's lock of the database.
+        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's
+        lock of the database.
 
-        `durability` is "fsync" or "os". Raises Corruption, StorageError. With `verify`, every value of points.lmdb is checked first.
+        `durability` is "fsync" or "os". Raises Corruption, StorageError. With `verify`, every value of points.lmdb is
+        checked first.
         """
         base = open_base(directory, load=load, verify=verify)
         return cls(directory, base, durability=durability, graphs=graphs, write_lock=write_lock)
@@ -168,20 +173,25 @@ class DiskStore:
 
     def reserve(self, effects: Effects) -> None:
         """
-        Make room in the rows' files for a call, behind those of all queued calls; raises StorageError with nothing changed.
+        Make room in the rows' files for a call, behind those of all queued calls; raises StorageError with nothing
+        changed.
         """
         for field, vectors in effects.put_vectors.items():
             self._base.rows[field].reserve(self._reserved[field] + len(vectors.rows))
 
     def enqueue(self, effects: Effects) -> Ticket:
         """
-        Put a call into the log's queue; raises with nothing changed. REQUIRES: `reserve` before it, under the same holding of the write lock.
+        Put a call into the log's queue; raises with nothing changed. REQUIRES: `reserve` before it, under the same
+        holding of the write lock.
         """
         log, checkpointer = self._started()
         if (reason := self.read_only_reason) is not None:
             raise ReadOnly(reason)
         if checkpointer.error is not None and log.bytes_since_checkpoint >= _LOG_LIMIT_BYTES:
-            raise StorageError(f"{self._directory} takes no more writes: its log has reached {_LOG_LIMIT_BYTES >> 20} MiB because checkpoints fail: {checkpointer.error}")
+            raise StorageError(
+                f"{self._directory} takes no more writes: its log has reached {_LOG_LIMIT_BYTES >> 20} MiB because "
+                f"checkpoints fail: {checkpointer.error}"
+            )
         ticket = log.enqueue(effects.encode(), payload=effects)
         self._count_reserved(effects)
         return ticket
@@ -197,7 +207,8 @@ class DiskStore:
 
     def apply(self, lsn: int, effects: Effects) -> None:
         """
-        Write the rows and take the call into the applied state. A failure leaves the store read-only: opening it again replays the call.
+        Write the rows and take the call into the applied state. A failure leaves the store read-only: opening it
+        again replays the call.
         """
         try:
             self._overlay.expect(lsn, effects)
@@ -205,7 +216,9 @@ class DiskStore:
                 self._base.rows[field].append(vectors.rows)
             self._overlay.apply(lsn, effects)
         except BaseException as error:
-            self._apply_failure = f"the write at LSN {lsn} is in the log but could not be applied ({error}); close the database and open it again"
+            self._apply_failure = (
+                f"the write at LSN {lsn} is in the log but could not be applied ({error}); close the database and open it again"
+            )
             raise
 
     def checkpoint(self) -> None:
@@ -219,7 +232,8 @@ class DiskStore:
 
     def maybe_checkpoint(self) -> bool:
         """
-        Checkpoint when the log's size or age asks for it; a failure is logged and kept in `info()`. True when one was made.
+        Checkpoint when the log's size or age asks for it; a failure is logged and kept in `info()`. True when one was
+        made.
         """
         _, checkpointer = self._started()
         if self.read_only_reason is not None or not checkpointer.due():
@@ -233,7 +247,8 @@ class DiskStore:
 
     def drain(self) -> None:
         """
-        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is
+        added.
         """
         log, _ = self._started()
         log.drain()
@@ -270,7 +285,8 @@ class DiskStore:
 
     def close(self) -> None:
         """
-        Checkpoint, confirm the log's end, release every file; idempotent. What a failing checkpoint could not move stays in the log and is replayed by the next opening.
+        Checkpoint, confirm the log's end, release every file; idempotent. What a failing checkpoint could not move
+        stays in the log and is replayed by the next opening.
         """
         if self._closed:
             return

@@ -207,7 +207,9 @@ class LogReader:
         if header is None or header.lsn != self._expected or header.prev_dcrc != self._chain or header.length > MAX_BODY:
             return None
         data = files.read_at(fd, header.size - RECORD_HEADER, position + RECORD_HEADER)
-        if len(data) != header.size - RECORD_HEADER or any(data[header.length :]):
+        # What a file that is too short lacks counts as zeros, here and at the end of the log.
+        data = data.ljust(header.size - RECORD_HEADER, b"\0")
+        if any(data[header.length :]):
             return None
         body = data[: header.length]
         return (header, body) if header.matches(body) else None
@@ -272,7 +274,6 @@ class LogReader:
         header = RecordHeader.decode(files.read_at(fd, RECORD_HEADER, position), salt)
         size = RECORD_HEADER if header is None or header.length > MAX_BODY else header.size
         record = files.read_at(fd, size, position)
-        # What a file that is too short lacks was not written either.
         if not has_unwritten_sector(record.ljust(size, b"\0"), position):
             raise _damaged(path, position, f"record {self._expected} was written whole and is damaged")
 

@@ -1,7 +1,8 @@
 """
 MemoryStore: the protocol `store.Store` without files, for `:memory:`; the rows are in the core.
 
-Invariant: payloads stay encoded bytes, so that no caller shares an object with the store; calls are applied in the order of their LSNs. Thread rule: as in store.py; one lock guards the dicts.
+Invariant: payloads stay encoded bytes, so that no caller shares an object with the store; calls are applied in the
+order of their LSNs. Thread rule: as in store.py; one lock guards the dicts.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class MemoryStore:
 
     def drain(self) -> None:
         """
-        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is
+        added.
         """
         with self._commit_lock:
             self._apply_through(self._last_lsn)
@@ -204,7 +206,8 @@ class MemoryStore:
 
     def _apply_through(self, lsn: int) -> None:
         """
-        Apply queued calls up to lsn. After a failure nothing more is applied, and every queued call fails. REQUIRES: `_commit_lock`.
+        Apply queued calls up to lsn. After a failure nothing more is applied, and every queued call fails. REQUIRES:
+        `_commit_lock`.
         """
         if self._apply is None:
             raise InternalError("the store was not started; please report this")
@@ -215,11 +218,10 @@ class MemoryStore:
             if self._failure is None:
                 try:
                     self._apply(ticket.lsn, effects)
-                except Exception as error:
-                    self._failure = StorageError(f"a write could not be applied ({error}); the collection is read-only from now on")
+                except BaseException as error:
+                    self._failure = StorageError(f"a write could not be applied ({error!r}); the collection is read-only from now on")
                     self._failure.__cause__ = error
-                except BaseException:
-                    self._failure = StorageError("a write was interrupted while it was applied; the collection is read-only from now on")
-                    raise
+                    if not isinstance(error, Exception):
+                        raise
             ticket.error = self._failure
             ticket.done = True

@@ -1,8 +1,9 @@
 """
 What was written since the last checkpoint: ids, payloads, new offsets, tombstones, in memory.
 
-Invariant: for every id and offset it knows, it overrules what lies below (a frozen memtable, then points.lmdb). A DEAD id or a None payload says that the point is gone. It holds no lock: the
-store applies and looks up under its own, and a frozen memtable never changes again.
+Invariant: for every id and offset it knows, it overrules what lies below (a frozen memtable, then points.lmdb). A
+DEAD id or a None payload says that the point is gone. It holds no lock: the store applies and looks up under its own,
+and a frozen memtable never changes again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Memtable:
     The effects of the calls applied since `first_offset` was the next offset.
     """
 
-    __slots__ = ("first_offset", "ids", "payloads", "new_ids", "present", "_tombstones", "_patched", "_sorted_ids")
+    __slots__ = ("_patched", "_sorted_ids", "_tombstones", "first_offset", "ids", "new_ids", "payloads", "present")
 
     def __init__(self, first_offset: int, *, fields: int) -> None:
         self.first_offset = first_offset

@@ -1,8 +1,10 @@
 """
 The applied state of a collection on disk: an active memtable over a frozen one over points.lmdb.
 
-Invariant: one reading sees one state. Whatever is in the memtables is looked up, and the LMDB transaction begun, under one lock; freezing takes that lock too, so a transaction that begins under it holds
-at most what the captured memtables overrule. Thread rule: any thread reads; `apply` by one thread at a time in LSN order; `freeze` and `committed` by the checkpoint.
+Invariant: one reading sees one state. Whatever is in the memtables is looked up, and the LMDB transaction begun,
+under one lock; freezing takes that lock too, so a transaction that begins under it holds at most what the captured
+memtables overrule. Thread rule: any thread reads; `apply` by one thread at a time in LSN order; `freeze` and
+`committed` by the checkpoint.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from threading import Lock
 
 from vecdb.errors import Corruption
+from vecdb.storage.base_state import BaseState
 from vecdb.storage.blocks import IDS_PER_BLOCK, id_key
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.memtable import DEAD, Memtable
-from vecdb.storage.points import BaseState, PointsFile, Snapshot
+from vecdb.storage.points import PointsFile
+from vecdb.storage.points_read import Snapshot
 from vecdb.storage.points_write import Frozen, RowsFrozen
 
 _Entry = tuple[bytes, PointId, int]
@@ -48,7 +52,8 @@ class Overlay:
         """
         if effects.first_offset != self.next_offset or lsn <= self.applied_lsn:
             raise Corruption(
-                f"{self._points.path}: the call at LSN {lsn} begins at offset {effects.first_offset}, but the state at LSN {self.applied_lsn} ends at {self.next_offset}: "
+                f"{self._points.path}: the call at LSN {lsn} begins at offset {effects.first_offset}, but the state at "
+                f"LSN {self.applied_lsn} ends at {self.next_offset}: "
                 "the log and the points do not belong together; restore a backup of the database"
             )
 
@@ -63,7 +68,8 @@ class Overlay:
 
     def freeze(self, lsn: int, rows: tuple[RowsFrozen, ...]) -> Frozen:
         """
-        Put the active memtable aside for the checkpoint at lsn. REQUIRES: the one before is committed, and no call is being applied.
+        Put the active memtable aside for the checkpoint at lsn. REQUIRES: the one before is committed, and no call is
+        being applied.
         """
         with self._lock:
             assert self._frozen is None
@@ -151,7 +157,8 @@ def _ids(snapshot: Snapshot, upper: list[list[_Entry]], start: bytes) -> Iterato
     with snapshot:
         entries = snapshot.ids_from(start)
         for table in reversed(upper):
-            entries = _overruled(entries, table[bisect_left(table, start, key=lambda entry: entry[0]) :])
+            if rest := table[bisect_left(table, start, key=lambda entry: entry[0]) :]:
+                entries = _overruled(entries, rest)
         for _, point_id, offset in entries:
             if offset != DEAD:
                 yield point_id

@@ -1,7 +1,8 @@
 """
 What a checkpoint writes into points.lmdb: a frozen memtable, counts and checksums, in one transaction.
 
-Invariant: after the transaction the file holds the state as of `lsn`, and the number of live bits agrees with the count it states; a difference aborts it. Thread rule: one checkpoint at a time.
+Invariant: after the transaction the file holds the state as of `lsn`, and the number of live bits agrees with the
+count it states; a difference aborts it. Thread rule: one checkpoint at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.errors import InternalError
+from vecdb.storage.base_state import STATE_KEY, BaseState, RowState
 from vecdb.storage.blocks import (
     BITMAP_BYTES,
     CHANGES_PER_VALUE,
@@ -33,9 +35,10 @@ from vecdb.storage.blocks import (
     with_bits,
 )
 from vecdb.storage.memtable import DEAD, Memtable
-from vecdb.storage.points import STATE_KEY, BaseState, PointsFile, RowState
+from vecdb.storage.points import PointsFile
 
-# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries and a quarter of the offsets.
+# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries and a
+# quarter of the offsets.
 CHANGED_LIMIT = 1 << 20
 
 
@@ -76,19 +79,31 @@ def write_checkpoint(points: PointsFile, frozen: Frozen, *, oldest_derived: int 
             # The commit of an earlier attempt succeeded although it reported an error.
             return before
         if memtable.first_offset != before.next_offset:
-            raise InternalError(f"{points.path} ends at offset {before.next_offset}, the checkpoint begins at {memtable.first_offset}; please report this")
+            raise InternalError(
+                f"{points.path} ends at offset {before.next_offset}, the checkpoint begins at {memtable.first_offset}; please report this"
+            )
         writer.ids(memtable)
         writer.payloads(memtable)
         writer.id_blocks(memtable)
         live = before.live + writer.liveness(memtable)
         if live != frozen.live:
-            raise InternalError(f"{points.path} would have {live} live points, the checkpoint at LSN {frozen.lsn} counts {frozen.live}; please report this")
+            raise InternalError(
+                f"{points.path} would have {live} live points, the checkpoint at LSN {frozen.lsn} counts {frozen.live}; please report this"
+            )
         for field, rows in enumerate(frozen.rows):
             writer.presence(field, memtable)
             writer.row_sums(field, rows)
-        changed_from = writer.changed(frozen.lsn, memtable.changed(), keep_above=oldest_derived, offsets=memtable.next_offset, before=before.changed_from)
+        changed_from = writer.changed(
+            frozen.lsn, memtable.changed(), keep_above=oldest_derived, offsets=memtable.next_offset, before=before.changed_from
+        )
         state = BaseState(
-            before.uuid, before.generation, frozen.lsn, memtable.next_offset, frozen.live, changed_from, tuple(rows.state for rows in frozen.rows)
+            before.uuid,
+            before.generation,
+            frozen.lsn,
+            memtable.next_offset,
+            frozen.live,
+            changed_from,
+            tuple(rows.state for rows in frozen.rows),
         )
         writer.put(b"meta", STATE_KEY, state.encode())
     return state
@@ -230,7 +245,8 @@ class _Writer:
 
 def _within(offsets: NDArray[np.uint32], low: int) -> NDArray[np.uint32]:
     first, last = np.searchsorted(offsets, [low, low + OFFSETS_PER_BITMAP])
-    return offsets[first:last] - np.uint32(low)
+    within: NDArray[np.uint32] = offsets[first:last] - np.uint32(low)
+    return within
 
 
 def _popcount(bitmap: bytes) -> int:

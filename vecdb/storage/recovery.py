@@ -1,8 +1,10 @@
 """
-Creating the files of a collection, and opening them: the durable base goes to the core block by block; docs/file_format.md argues the cases.
+Creating the files of a collection, and opening them: the durable base goes to the core block by block;
+docs/file_format.md argues the cases.
 
-Invariant: nothing here works per point; what is loaded agrees with the counts of the base, or Corruption is raised; no primary byte is changed but by the replay, which goes through the same `apply`
-as live writes. Thread rule: one thread, before anybody else has the store.
+Invariant: nothing here works per point; what is loaded agrees with the counts of the base, or Corruption is raised;
+no primary byte is changed but by the replay, which goes through the same `apply` as live writes. Thread rule: one
+thread, before anybody else has the store.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import numpy as np
 
 from vecdb.errors import Corruption
 from vecdb.storage import files
+from vecdb.storage.base_state import BaseState, RowState
 from vecdb.storage.blocks import IDS_PER_BLOCK, OFFSETS_PER_BITMAP, bits_of
 from vecdb.storage.clean_close import check_clean_close
 from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.framing import Current, Manifest, read_current, read_manifest, write_current, write_manifest
-from vecdb.storage.points import FILE_NAME, BaseState, PointsFile, RowState, Snapshot
+from vecdb.storage.points import FILE_NAME, PointsFile
+from vecdb.storage.points_read import Snapshot
 from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
@@ -30,7 +34,8 @@ FIRST_LSN = 1
 @dataclass(slots=True)
 class Base:
     """
-    The open files of a collection as of its last checkpoint; `saved_rows` is what each loaded graph covers, `close_lsn` the LSN of a clean close or 0.
+    The open files of a collection as of its last checkpoint; `saved_rows` is what each loaded graph covers,
+    `close_lsn` the LSN of a clean close or 0.
     """
 
     manifest: Manifest
@@ -67,7 +72,8 @@ def log_directory(directory: Path) -> Path:
 
 def create_collection(directory: Path, manifest: Manifest) -> None:
     """
-    Make the files of an empty collection: built aside, synced, renamed, so that the directory is there complete or not at all.
+    Make the files of an empty collection: built aside, synced, renamed, so that the directory is there complete or
+    not at all.
     """
     aside = directory.with_name(f".{directory.name}.tmp")
     remove_tree(aside)
@@ -97,7 +103,8 @@ def create_collection(directory: Path, manifest: Manifest) -> None:
 
 def remove_tree(path: Path) -> None:
     """
-    Remove a directory that nothing refers to, such as one left by an interrupted creation; does nothing when there is none.
+    Remove a directory that nothing refers to, such as one left by an interrupted creation; does nothing when there is
+    none.
     """
     if not files.exists(path):
         return
@@ -112,7 +119,8 @@ def remove_tree(path: Path) -> None:
 
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
     """
-    Open the files as of the last checkpoint and give them to the core. With `verify`, every value of points.lmdb is read first.
+    Open the files as of the last checkpoint and give them to the core. With `verify`, every value of points.lmdb is
+    read first.
     """
     manifest = read_manifest(directory / "MANIFEST")
     generation = read_current(directory / "CURRENT").generation
@@ -144,7 +152,8 @@ def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
 
 def load_points(snapshot: Snapshot, state: BaseState, load: Loader) -> None:
     """
-    Give ids, presence and tombstones of all offsets to the core, a block at a time; raises Corruption when they do not add up to the counts of the state.
+    Give ids, presence and tombstones of all offsets to the core, a block at a time; raises Corruption when they do
+    not add up to the counts of the state.
     """
     live = 0
     rows = [0] * len(state.rows)
@@ -158,14 +167,19 @@ def load_points(snapshot: Snapshot, state: BaseState, load: Loader) -> None:
             ids = snapshot.id_block(first // IDS_PER_BLOCK)
             count = min(IDS_PER_BLOCK, state.next_offset - first)
             if len(ids.slots) != count:
-                raise Corruption(f"{snapshot.path}: the block of ids from offset {first} on has {len(ids.slots)} of them, expected {count}; restore a backup of the database")
+                raise Corruption(
+                    f"{snapshot.path}: the block of ids from offset {first} on has {len(ids.slots)} of them, expected "
+                    f"{count}; restore a backup of the database"
+                )
             low = first - start
             dead = np.flatnonzero(live_bits[low : low + count] == 0).astype(np.uint32) + np.uint32(first)
             load.load_block(ids, np.ascontiguousarray(present[:, low : low + count]), dead)
     counted = (live, rows)
     expected = (state.live, [field.rows for field in state.rows])
     if counted != expected:
-        raise Corruption(f"{snapshot.path}: its bitmaps show {counted} live points and rows, its state says {expected}; restore a backup of the database")
+        raise Corruption(
+            f"{snapshot.path}: its bitmaps show {counted} live points and rows, its state says {expected}; restore a backup of the database"
+        )
 
 
 def load_graph(derived: DerivedFiles, state: BaseState, field: int, load: Loader) -> int:
@@ -192,4 +206,7 @@ def _check_state(state: BaseState, manifest: Manifest, generation: int, path: Pa
     seen = (state.uuid.hex(), state.generation, len(state.rows))
     expected = (manifest.uuid.hex(), generation, len(manifest.fields))
     if seen != expected:
-        raise Corruption(f"{path} belongs to (collection, generation, fields) {seen}, expected {expected}: files of different collections were mixed; restore a backup")
+        raise Corruption(
+            f"{path} belongs to (collection, generation, fields) {seen}, expected {expected}: files of different "
+            "collections were mixed; restore a backup"
+        )

@@ -1,9 +1,11 @@
 """
 What a collection asks of its storage, and what storage asks of the core: protocols only, no code.
 
-Two stores satisfy `Store`: `disk.DiskStore` and `memory.MemoryStore`. Life of one: open (the loader is fed), `start(apply)` (the log is replayed through the very callable that live
-writes use), writes and reads, `close`. Thread rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it; `apply` is called by
-one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains the queue), and must therefore not take the write lock.
+Two stores satisfy `Store`: `disk.DiskStore` and `memory.MemoryStore`. Life of one: open (the loader is fed),
+`start(apply)` (the log is replayed through the very callable that live writes use), writes and reads, `close`. Thread
+rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it;
+`apply` is called by one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains
+the queue), and must therefore not take the write lock.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class StoreInfo:
 
 class Loader(Protocol):
     """
-    The core, while a collection is opened. Order of the calls: for each field `map_rows`, `expect_checksums`; `load_block` in ascending order; `load_graph`.
+    The core, while a collection is opened. Order of the calls: for each field `map_rows`, `expect_checksums`;
+    `load_block` in ascending order; `load_graph`.
     """
 
     def map_rows(self, field: int, fd: int, rows: int) -> None:
@@ -61,12 +64,14 @@ class Loader(Protocol):
 
     def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
         """
-        Take the next offsets: `present` is (fields, offsets), `dead` lists the offsets of the block that are tombstones.
+        Take the next offsets: `present` is (fields, offsets), `dead` lists the offsets of the block that are
+        tombstones.
         """
 
     def load_graph(self, field: int, uuid: bytes, generation: int, data: memoryview) -> tuple[int, int]:
         """
-        Take a saved graph; return (the LSN it is exact for, rows it covers), or raise Corruption and leave everything as it was.
+        Take a saved graph; return (the LSN it is exact for, rows it covers), or raise Corruption and leave everything
+        as it was.
         """
 
 
@@ -131,12 +136,14 @@ class Store(Protocol):
 
     def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """
-        Iterate over (offset, encoded payload) of the live offsets in [first, last) of the state at this call, ascending.
+        Iterate over (offset, encoded payload) of the live offsets in [first, last) of the state at this call,
+        ascending.
         """
 
     def row_file(self, field: int) -> tuple[int, int]:
         """
-        Return the descriptor of the field's rows and how many rows are written; (-1, 0) when rows are kept in memory. The descriptor stays the store's.
+        Return the descriptor of the field's rows and how many rows are written; (-1, 0) when rows are kept in memory.
+        The descriptor stays the store's.
         """
 
     def reserve(self, effects: Effects) -> None:
@@ -166,12 +173,14 @@ class Store(Protocol):
 
     def maybe_checkpoint(self) -> bool:
         """
-        Checkpoint when the log's size or age asks for it; a failure is kept in `info()`, not raised. True when one was made.
+        Checkpoint when the log's size or age asks for it; a failure is kept in `info()`, not raised. True when one
+        was made.
         """
 
     def drain(self) -> None:
         """
-        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is
+        added.
         """
 
     def note_idle(self) -> None:

@@ -1,9 +1,11 @@
 """
 The rows of one vector field: an append-only file of float32 vectors, the present ones in offset order.
 
-Invariant: bytes below the row count of the last checkpoint are never written again; what lies behind is undefined after a crash and is written anew by replay. Room is made by written zeros before
-a call is logged, so that applying it cannot meet a full disk, and no map meets a hole. Checksums are of the bytes as they were applied, never read back. A sync that failed is final: a second one
-could succeed without the data. Thread rule: `reserve` under the write lock, `append` and `freeze` by whoever applies, `sync` by the checkpoint.
+Invariant: bytes below the row count of the last checkpoint are never written again; what lies behind is undefined
+after a crash and is written anew by replay. Room is made by written zeros before a call is logged, so that applying
+it cannot meet a full disk, and no map meets a hole. Checksums are of the bytes as they were applied, never read back.
+A sync that failed is final: a second one could succeed without the data. Thread rule: `reserve` under the write lock,
+`append` and `freeze` by whoever applies, `sync` by the checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from vecdb._crc import crc32c
 from vecdb.errors import Corruption, InternalError, StorageError
 from vecdb.storage import files
-from vecdb.storage.points import RowState
+from vecdb.storage.base_state import RowState
 from vecdb.storage.points_write import RowsFrozen
 
 BLOCK_BYTES = 65536
@@ -66,7 +68,8 @@ class RowFile:
     @classmethod
     def open(cls, path: Path, *, dim: int, state: RowState) -> RowFile:
         """
-        Open the file as of a checkpoint; raises Corruption when it is shorter than the checkpoint's rows, or when those behind the last whole block are not what was written.
+        Open the file as of a checkpoint; raises Corruption when it is shorter than the checkpoint's rows, or when
+        those behind the last whole block are not what was written.
         """
         if not files.exists(path):
             raise Corruption(f"{path} is missing, expected {state.rows} vectors; restore a backup of the database")
@@ -103,10 +106,13 @@ class RowFile:
         """
         if not len(vectors):
             return
-        data = memoryview(np.ascontiguousarray(vectors, "<f4")).cast("B")
+        data = np.ascontiguousarray(vectors, "<f4").data.cast("B")
         start = self.rows * self._row_bytes
         if vectors.shape[1] != self._dim or start + len(data) > self._size:
-            raise InternalError(f"{self.path}: rows of dim {vectors.shape[1]} up to byte {start + len(data)} do not fit dim {self._dim} and {self._size} bytes; please report this")
+            raise InternalError(
+                f"{self.path}: rows of dim {vectors.shape[1]} up to byte {start + len(data)} do not fit dim {self._dim} "
+                f"and {self._size} bytes; please report this"
+            )
         files.write_at(self.fd, [data], start)
         self._sum(data, start % self._block_bytes)
         self.rows += len(vectors)
@@ -157,7 +163,13 @@ class RowFile:
     def _check_end(self, state: RowState) -> None:
         end = state.rows * self._row_bytes
         if self._size < end:
-            raise Corruption(f"{self.path} has {self._size} bytes, expected at least {end} ({state.rows} vectors of dim {self._dim}); restore a backup of the database")
+            raise Corruption(
+                f"{self.path} has {self._size} bytes, expected at least {end} ({state.rows} vectors of dim "
+                f"{self._dim}); restore a backup of the database"
+            )
         start = end - end % self._block_bytes
         if crc32c(files.read_at(self.fd, end - start, start)) != state.partial_crc:
-            raise Corruption(f"{self.path}: the vectors from row {start // self._row_bytes} to {state.rows - 1} are not what was written; restore a backup of the database")
+            raise Corruption(
+                f"{self.path}: the vectors from row {start // self._row_bytes} to {state.rows - 1} are not what was "
+                "written; restore a backup of the database"
+            )

@@ -1,0 +1,156 @@
+#include "calibration.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "search.hpp"
+#include "walk.hpp"
+
+namespace vecdb {
+
+namespace {
+
+constexpr std::size_t kSamples = 64;
+constexpr std::uint32_t kFew = 10;
+constexpr std::uint32_t kMany = 100;
+constexpr double kRecall = 0.95;
+constexpr double kFirstBeam = 12.0;
+constexpr double kBeamStep = 1.4142;
+constexpr std::size_t kScanBlockBytes = 128 * 1024;
+
+// The sampling error of 64 queries, and queries that lie farther out than the rows do.
+constexpr double kMargin = 1.25;
+// ef grows with this power of the rows: 0.36 on glove100 (12,000 to 200,000 rows), 0.49 on normal noise in 64 dimensions.
+constexpr double kGrowth = 0.42;
+// And with this power of k beyond 100, but it stays above k by a share.
+constexpr double kGrowthWithK = 0.75;
+constexpr double kOverK = 1.25;
+
+// A stored row as a query to which it is itself invisible.
+struct LeftOutTarget {
+  const Vectors& vectors;
+  Row self;
+  float distance(Row row) const { return row == self ? std::numeric_limits<float>::infinity() : vectors.distance(self, row); }
+  void prefetch(Row row) const { vectors.prefetch(row); }
+};
+
+struct Sample {
+  Row row;
+  std::vector<Candidate> truth;  // the nearest kMany, ascending
+};
+
+std::uint64_t mixed(std::uint64_t value) {  // the finaliser of splitmix64
+  value += 0x9E3779B97F4A7C15U;
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
+  return value ^ (value >> 31);
+}
+
+std::vector<Sample> choose_samples(const Graph& graph, Row rows) {
+  std::vector<Sample> samples;
+  // Rows that were dead when their turn came are not in the graph; of an almost empty one fewer samples are taken.
+  for (std::uint64_t i = 0; i < 16 * kSamples && samples.size() < kSamples; ++i) {
+    const auto row = static_cast<Row>(mixed(graph.options().seed + i) % rows);
+    const bool is_new = std::none_of(samples.begin(), samples.end(), [&](const Sample& sample) { return sample.row == row; });
+    if (is_new && graph.contains(row)) samples.push_back({row, {}});
+  }
+  return samples;
+}
+
+// False when stop became true.
+bool find_truth(const Graph& graph, const Vectors& vectors, Row rows, std::vector<Sample>& samples, const std::atomic<bool>& stop) {
+  std::vector<Ranking> rankings;
+  for (std::size_t i = 0; i < samples.size(); ++i) rankings.emplace_back(kMany, vectors, nullptr);
+  const auto block = static_cast<Row>(std::max<std::size_t>(64, kScanBlockBytes / (vectors.dim() * sizeof(float))));
+  for (Row first = 0; first < rows;) {
+    if (stop.load(std::memory_order_relaxed)) return false;
+    const Row last = rows - first > block ? first + block : rows;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      for (Row row = first; row < last; ++row) {
+        if (row != samples[i].row && graph.contains(row)) rankings[i].offer(vectors.distance(samples[i].row, row), row);
+      }
+    }
+    first = last;
+  }
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].truth = rankings[i].take();
+  return true;
+}
+
+struct Recall {
+  double few = 0;
+  double many = 0;
+  double distances = 0;  // a walk
+};
+
+// The share of the first k of truth among the first k hits; hits that tie with the last of them count.
+double share_found(const std::vector<Candidate>& truth, const std::vector<Scored>& hits, std::size_t k) {
+  k = std::min(k, truth.size());
+  if (k == 0) return 1;
+  const float farthest = truth[k - 1].distance;
+  const auto found = std::count_if(hits.begin(), hits.end(), [&](const Scored& hit) { return hit.distance <= farthest; });
+  return std::min(1.0, static_cast<double>(found) / static_cast<double>(k));
+}
+
+Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<Sample>& samples, std::uint32_t ef, Scratch& scratch) {
+  Recall recall;
+  for (const Sample& sample : samples) {
+    const LeftOutTarget target{vectors, sample.row};
+    Walk walk;
+    const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
+    const auto accept = [&](Node, Row row) { return row < rows && row != sample.row; };
+    search_layer(graph, 0, start, target, accept, Beam{ef}, scratch, walk);
+    recall.few += share_found(sample.truth, scratch.hits, kFew);
+    recall.many += share_found(sample.truth, scratch.hits, kMany);
+    recall.distances += static_cast<double>(walk.distances);
+  }
+  const auto count = static_cast<double>(samples.size());
+  return {recall.few / count, recall.many / count, recall.distances / count};
+}
+
+// Where recall passed its goal between two beams, on a logarithmic scale.
+std::uint32_t crossing(double low, double low_recall, double high, double high_recall) {
+  const double share = high_recall > low_recall ? std::clamp((kRecall - low_recall) / (high_recall - low_recall), 0.0, 1.0) : 1.0;
+  return static_cast<std::uint32_t>(std::ceil(low * std::pow(high / low, share)));
+}
+
+}  // namespace
+
+std::optional<BeamNeeds> measure_needs(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
+  std::vector<Sample> samples = choose_samples(graph, rows);
+  if (samples.empty()) return BeamNeeds{kFew, kMany, rows};  // nothing is in the graph, so nothing can be missed
+  if (!find_truth(graph, vectors, rows, samples, stop)) return std::nullopt;
+
+  BeamNeeds needs{0, 0, rows};
+  Scratch scratch;
+  Recall before;
+  double ef_before = 1;
+  for (double ef = kFirstBeam; needs.ef10 == 0 || needs.ef100 == 0; ef *= kBeamStep) {
+    if (stop.load(std::memory_order_relaxed)) return std::nullopt;
+    const Recall recall = recall_at(graph, vectors, rows, samples, static_cast<std::uint32_t>(ef), scratch);
+    if (needs.ef10 == 0 && recall.few >= kRecall) needs.ef10 = crossing(ef_before, before.few, ef, recall.few);
+    if (needs.ef100 == 0 && recall.many >= kRecall) needs.ef100 = crossing(ef_before, before.many, ef, recall.many);
+    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the cost model.
+    if (recall.distances * 2 > rows) {
+      const auto widest = static_cast<std::uint32_t>(ef);
+      if (needs.ef10 == 0) needs.ef10 = widest;
+      if (needs.ef100 == 0) needs.ef100 = widest;
+    }
+    before = recall;
+    ef_before = ef;
+  }
+  needs.ef100 = std::max(needs.ef100, needs.ef10);
+  return needs;
+}
+
+std::uint32_t default_ef(const BeamNeeds& needs, std::uint32_t k, Row rows) {
+  const double position = std::log10(static_cast<double>(std::max(k, kFew)) / kFew);  // 0 at k = 10, 1 at k = 100
+  const double ratio = static_cast<double>(needs.ef100) / needs.ef10;
+  const double at_k = position <= 1 ? needs.ef10 * std::pow(ratio, position)
+                                    : needs.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
+  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / needs.rows), kGrowth);
+  return static_cast<std::uint32_t>(std::min<double>(std::max(at_k * growth * kMargin, kOverK * k), UINT32_MAX));
+}
+
+}  // namespace vecdb

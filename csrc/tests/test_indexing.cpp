@@ -1,0 +1,195 @@
+// Graphs behind an index: recall, tails, tombstones, background threads, and searches beside writes.
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "index_world.hpp"
+
+namespace vecdb::test {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr std::uint32_t kWide = 400;     // so wide that a graph is made from 3,000 rows on
+constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7};
+
+std::vector<std::uint64_t> tags_of(Offset offset) {
+  std::vector<std::uint64_t> tags{offset % 2, 10 + offset % 10};
+  if (offset % 500 == 0) tags.push_back(99);
+  return tags;
+}
+
+double recall(Index& index, const std::vector<float>& queries, std::uint32_t dim, Ask ask, std::uint32_t* strategy) {
+  ask.exact = true;
+  const Answer truth = search(index, queries, dim, ask);
+  ask.exact = false;
+  const Answer answer = search(index, queries, dim, ask);
+  if (strategy != nullptr) *strategy = answer.plan.strategy;
+  double found = 0, wanted = 0;
+  for (std::size_t q = 0; q < truth.hits.size(); ++q) {
+    CHECK_EQUAL(truth.hits[q].size(), answer.hits[q].size());
+    const std::vector<Offset> expected = offsets_of(truth.hits[q]);
+    for (const Hit& hit : answer.hits[q]) found += std::count(expected.begin(), expected.end(), hit.offset) != 0 ? 1 : 0;
+    wanted += static_cast<double>(expected.size());
+  }
+  return found / wanted;
+}
+
+}  // namespace
+
+TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
+  std::mt19937_64 random = seeded("recall", 41);
+  constexpr std::uint32_t kDim = 24;
+  const std::vector<float> rows = clustered_rows(random, 24000, kDim, 60);
+  const vecdb_field field{kDim, VECDB_COSINE, 16, 100, 5};
+  const auto index = filled_index(field, 2, rows, tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  CHECK_EQUAL(24000U, index->field_stats(0).indexed_rows);
+  std::vector<float> queries = rows;
+  queries.resize(150 * kDim);
+  for (float& value : queries) value += 0.2F * std::normal_distribution<float>()(random);
+
+  bool has_walked = false;
+  const std::vector<std::vector<std::uint64_t>> programs = {
+      {}, {VECDB_OP_TAG, 0}, {VECDB_OP_TAG, 13}, {VECDB_OP_TAG, 99}, {VECDB_OP_TAG, 13, VECDB_OP_NOT}, {VECDB_OP_TAG, 0, VECDB_OP_TAG, 14, VECDB_OP_AND, 2}};
+  for (const std::vector<std::uint64_t>& program : programs) {
+    for (const std::uint32_t k : {1U, 10U, 60U}) {
+      Ask ask;
+      ask.k = k;
+      ask.program = program;
+      std::uint32_t strategy = 0;
+      const double reached = recall(*index, queries, kDim, ask, &strategy);
+      has_walked = has_walked || strategy == VECDB_PLAN_GRAPH;
+      if (reached < 0.95) fail(__FILE__, __LINE__, "recall is " + std::to_string(reached) + " at k " + std::to_string(k));
+    }
+  }
+  CHECK(has_walked);
+}
+
+TEST(a_search_finds_min_k_s_hits_whatever_ef_and_filter) {
+  std::mt19937_64 random = seeded("hit counts", 42);
+  const auto index = filled_index(kCheapGraph, 2, whole_values(random, 3600 * kWide), tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  Change change;
+  change.present.resize(1);
+  for (Offset offset = 0; offset < 3600; offset += 3) change.tombstones.push_back(offset);
+  apply(*index, 3600, change);
+  for (const std::vector<std::uint64_t>& program : std::vector<std::vector<std::uint64_t>>{{}, {VECDB_OP_TAG, 1}, {VECDB_OP_TAG, 12}, {VECDB_OP_TAG, 99}}) {
+    for (const std::uint32_t k : {1U, 100U, 700U, 5000U}) {
+      Ask ask;
+      ask.k = k;
+      ask.ef = 1;
+      ask.program = program;
+      const Answer answer = search(*index, whole_values(random, 2 * kWide), kWide, ask);
+      for (const std::vector<Hit>& hits : answer.hits) {
+        CHECK_EQUAL(std::min<std::uint64_t>(k, answer.plan.cardinality), hits.size());
+        std::set<Offset> once;
+        for (const Hit& hit : hits) {
+          CHECK(hit.offset % 3 != 0);
+          CHECK(once.insert(hit.offset).second);
+        }
+      }
+    }
+  }
+}
+
+TEST(rows_of_the_tail_are_found_at_once) {
+  std::mt19937_64 random = seeded("tail", 43);
+  const auto index = filled_index(kCheapGraph, 2, whole_values(random, 3200 * kWide), tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  index->indexer().set_threads(0);
+  for (Offset first = 3200; first < 3300; first += 10) {
+    const std::vector<float> rows = whole_values(random, 10 * kWide);
+    index->append_rows(0, rows.data(), 10);
+    Change change;
+    change.present.emplace_back(10, 1);
+    for (Offset i = 0; i < 10; ++i) change.add_int(first + i);
+    apply(*index, first, change);
+    Ask ask;
+    ask.k = 1;
+    ask.ef = 20;
+    const Answer answer = search(*index, rows, kWide, ask);
+    for (Offset i = 0; i < 10; ++i) {
+      CHECK_EQUAL(first + i, answer.hits[i][0].offset);
+      CHECK_EQUAL(0.0F, answer.hits[i][0].score);
+    }
+  }
+  CHECK_EQUAL(3200U, index->field_stats(0).indexed_rows);
+  CHECK(index->indexer().wait(seconds(300)));  // without threads the waiting one works
+  CHECK_EQUAL(3300U, index->field_stats(0).indexed_rows);
+}
+
+TEST(a_writer_that_helps_brings_the_tail_below_its_bound) {
+  std::mt19937_64 random = seeded("help", 44);
+  const auto index = filled_index(kCheapGraph, 0, whole_values(random, 3300 * kWide), tags_of);
+  const Row bound = tail_bound(kWide);
+  CHECK_EQUAL(3000U, bound);
+  CHECK_EQUAL(100U, index->indexer().help(100));
+  CHECK_EQUAL(200U, index->indexer().help(100) + index->indexer().help(100));
+  CHECK_EQUAL(0U, index->indexer().help(100));
+  CHECK_EQUAL(300U, index->field_stats(0).indexed_rows);
+}
+
+TEST(an_index_is_destroyed_promptly_while_its_threads_work) {
+  std::mt19937_64 random = seeded("destroy", 45);
+  const std::vector<float> rows = whole_values(random, 4000 * kWide);
+  for (int round = 0; round < 5; ++round) {
+    const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+    std::this_thread::sleep_for(std::chrono::milliseconds(3 * round));
+  }
+}
+
+TEST(a_search_beside_writes_sees_all_of_a_change_or_nothing) {
+  // Every change adds 8 points with one tag of their own and buries the 8 of the change before: exactly 8 live ones of the newest tags.
+  std::mt19937_64 random = seeded("atomic changes", 46);
+  constexpr Offset kStep = 8;
+  const std::vector<float> rows = whole_values(random, 3100 * kWide);
+  const auto index = filled_index(kCheapGraph, 1, rows, [](Offset) { return std::vector<std::uint64_t>{5}; });
+  std::atomic<bool> is_done{false};
+  std::atomic<int> searched{0};
+  std::vector<std::string> failures(2);
+  std::vector<std::thread> readers;
+  for (int reader = 0; reader < 2; ++reader) {
+    readers.emplace_back([&, reader] {
+      std::mt19937_64 mine(static_cast<std::uint64_t>(reader));
+      while (!is_done) {
+        Ask ask;
+        ask.k = 20;
+        ask.ef = 30;
+        ask.program = {VECDB_OP_TAG, 5, VECDB_OP_NOT};
+        const Answer answer = search(*index, whole_values(mine, kWide), kWide, ask);
+        // The version counts the changes: the first filled the index, each later one left 8 points without tag 5.
+        const std::size_t expected = answer.plan.version == 1 ? 0 : kStep;
+        std::set<std::uint64_t> generations;
+        for (const Hit& hit : answer.hits[0]) generations.insert(hit.id);
+        const bool is_one = generations.size() <= 1 && (generations.empty() || *generations.begin() == answer.plan.version);
+        if (answer.hits[0].size() != expected || !is_one) failures[static_cast<std::size_t>(reader)] = "a change was seen in part";
+        ask.program.clear();
+        if (search(*index, whole_values(mine, kWide), kWide, ask).hits[0].size() != 20) failures[0] = "too few hits";
+        ++searched;
+      }
+    });
+  }
+  Offset next = 3100;
+  for (std::uint64_t version = 2; version < 60 || searched < 20; ++version) {
+    const std::vector<float> added = whole_values(random, kStep * kWide);
+    index->append_rows(0, added.data(), kStep);
+    Change change;
+    change.present.emplace_back(kStep, 1);
+    for (Offset i = 0; i < kStep; ++i) {
+      change.add_int(version);
+      if (version > 2) change.tombstones.push_back(next - kStep + i);
+    }
+    apply(*index, next, change);
+    next += kStep;
+    index->indexer().help(4);
+  }
+  is_done = true;
+  for (std::thread& reader : readers) reader.join();
+  for (const std::string& failure : failures) CHECK_EQUAL(std::string(), failure);
+  CHECK(index->indexer().wait(seconds(300)));
+  CHECK_EQUAL(static_cast<std::uint64_t>(next), index->field_stats(0).indexed_rows);
+}
+
+}  // namespace vecdb::test

@@ -1,0 +1,167 @@
+"""
+The registry: one live database a directory and process, however often and by whatever path it is opened.
+
+A database is attached by each handle and detached when the handle is given back; the last one closes it. A child made by fork finds all of
+them marked; what is still open at exit is closed. Threads: one lock guards all of it; it is held while a database is opened or closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import os
+import shutil
+import threading
+import weakref
+from pathlib import Path
+
+from vecdb._live import CATALOG_NAME, LiveDatabase
+from vecdb.errors import AlreadyExists, InvalidArgument, MissingDatabase, StorageError, VecdbError
+from vecdb.storage import files
+from vecdb.storage.framing import Catalog, write_catalog
+from vecdb.storage.lock import LOCK_NAME, WriterLock
+
+_log = logging.getLogger(__name__)
+
+_registry_lock = threading.RLock()
+_live: dict[tuple[int, int], LiveDatabase] = {}
+_in_memory: weakref.WeakSet[LiveDatabase] = weakref.WeakSet()
+
+
+def attach_memory(*, threads: int) -> LiveDatabase:
+    """
+    Return a new database in memory, with one handle.
+    """
+    live = LiveDatabase(None, durability="fsync", threads=threads, lock=None, writable=True)
+    live.handles = 1
+    _in_memory.add(live)
+    return live
+
+
+def attach(path: Path, *, mode: str, durability: str | None, timeout: float, threads: int) -> LiveDatabase:
+    """
+    Return the live database of a directory, opened or created as the mode asks, with one handle more.
+    """
+    with _registry_lock:
+        known = _live.get(_identity(path)) if path.is_dir() else None
+        if known is not None:
+            if mode == "x":
+                raise AlreadyExists(f"{path} is open in this process: mode='x' wants a path that does not exist")
+            if durability is not None and durability != known.durability:
+                raise InvalidArgument(
+                    f"{path} is open in this process with durability={known.durability!r}, got {durability!r}: close it first, "
+                    "or leave durability out"
+                )
+            if mode != "r" and not known.writable:
+                raise InvalidArgument(f"{path} is open read-only in this process: close it first to write")
+            known.handles += 1
+            return known
+        created = _prepare(path, mode)
+        lock = WriterLock.acquire(path, timeout=timeout)
+        try:
+            if not files.exists(path / CATALOG_NAME):
+                write_catalog(path / CATALOG_NAME, Catalog())
+            elif mode == "x" and not created:
+                raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
+            live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=mode != "r")
+            if live.writable:
+                live.remove_leftovers()
+        except BaseException:
+            lock.release()
+            raise
+        live.handles = 1
+        live.key = _identity(path)
+        _live[live.key] = live
+        return live
+
+
+def detach(live: LiveDatabase) -> None:
+    """
+    Give a handle back; the last one closes the database.
+    """
+    with _registry_lock:
+        live.handles -= 1
+        if live.handles > 0:
+            return
+        try:
+            live.close()
+        finally:
+            if live.key is not None:
+                _live.pop(live.key, None)
+
+
+def _prepare(path: Path, mode: str) -> bool:
+    """
+    Make sure that path is a directory that a database may live in; return whether it was created.
+    """
+    if not files.exists(path):
+        if mode == "r":
+            raise MissingDatabase(f"there is no database at {path}: check the path, or open it with mode='a' to create it")
+        parent = path.parent
+        if not parent.is_dir():
+            raise MissingDatabase(f"cannot create {path}: the directory {parent} does not exist")
+        _create(path)
+        return True
+    if not path.is_dir():
+        raise StorageError(f"{path} is a file, expected a directory: a vecdb database is a directory, choose another path")
+    entries = set(files.list_directory(path)) - {LOCK_NAME, CATALOG_NAME + ".tmp"}
+    if CATALOG_NAME not in entries:
+        if entries:
+            raise StorageError(
+                f"{path} is a directory with other things in it ({', '.join(sorted(entries)[:3])}), not a vecdb database: "
+                "choose another path"
+            )
+        if mode == "r":
+            raise MissingDatabase(f"there is no database at {path}, only an empty directory: open it with mode='a' to create one")
+    return False
+
+
+def _create(path: Path) -> None:
+    """
+    Create an empty database aside and move it into place.
+    """
+    for attempt in itertools.count():
+        aside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{attempt}")
+        if not files.exists(aside):
+            break
+    files.make_directory(aside)
+    try:
+        write_catalog(aside / CATALOG_NAME, Catalog())
+        files.rename(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not path.is_dir():
+            raise
+        # Another process was faster: its database is opened.
+        return
+    files.sync_directory(path.parent)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _every_live() -> list[LiveDatabase]:
+    return [*_live.values(), *_in_memory]
+
+
+def _close_all() -> None:
+    for live in _every_live():
+        try:
+            live.close()
+        except VecdbError as error:
+            _log.warning("closing %s at exit failed: %s", live.path, error)
+
+
+def _after_fork() -> None:
+    global _registry_lock
+    _registry_lock = threading.RLock()
+    for live in _every_live():
+        live.mark_forked()
+    _live.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)
