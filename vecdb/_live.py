@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import threading
 import time
 import weakref
@@ -23,11 +22,12 @@ from typing import Any
 from vecdb._assemble import disk_state, memory_state
 from vecdb._query import Queries
 from vecdb._state import CollectionState
-from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, StorageError, VecdbError
+from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, write_catalog
 from vecdb.storage.lock import WriterLock
+from vecdb.storage.recovery import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class LiveDatabase:
             self._replace_catalog(
                 Catalog({other: one for other, one in self._catalog.names.items() if other != name}, self._catalog.next_number)
             )
-            _remove_tree(self.path / f"c-{number}")
+            remove_tree(self.path / f"c-{number}")
 
     def _free_number(self) -> int:
         """
@@ -174,7 +174,7 @@ class LiveDatabase:
             found = _COLLECTION_DIRECTORY.fullmatch(name)
             if (found and int(found[1]) < self._catalog.next_number and int(found[1]) not in known) or re.fullmatch(r"\.c-\d+\.tmp", name):
                 _log.info("removing %s: no collection uses it", self.path / name)
-                _remove_tree(self.path / name)
+                remove_tree(self.path / name)
 
     # ---- life ----
 
@@ -240,14 +240,6 @@ def _tick(reference: weakref.ref[LiveDatabase], stop: threading.Event) -> None:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _remove_tree(directory: Path) -> None:
-    if directory.exists():
-        try:
-            shutil.rmtree(directory)
-        except OSError as error:
-            raise StorageError(f"cannot remove {directory}: {error}; remove it by hand") from error
 
 
 def check_name(name: object) -> None:

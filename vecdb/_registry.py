@@ -11,7 +11,6 @@ import atexit
 import itertools
 import logging
 import os
-import shutil
 import threading
 import weakref
 from pathlib import Path
@@ -21,6 +20,7 @@ from vecdb.errors import AlreadyExists, InvalidArgument, MissingDatabase, Storag
 from vecdb.storage import files
 from vecdb.storage.framing import Catalog, write_catalog
 from vecdb.storage.lock import LOCK_NAME, WriterLock
+from vecdb.storage.recovery import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _create(path: Path) -> None:
         write_catalog(aside / CATALOG_NAME, Catalog())
         files.rename(aside, path)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_tree(aside)
         if not path.is_dir():
             raise
         # Another process was faster: its database is opened.

@@ -15,10 +15,10 @@ from log_harness import Opened, body, contents, create_log, open_log, read_log, 
 from storage_doubles import QuickSystem, Stopped, World
 
 from vecdb.errors import Corruption
-from vecdb.storage import files, wal
+from vecdb.storage import files, segment_file, wal
 from vecdb.storage.log_reader import LogState
 from vecdb.storage.segment_file import SegmentFile
-from vecdb.storage.segments import SEGMENT_HEADER, SegmentHeader
+from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, RecordHeader, SegmentHeader, group_size
 
 
 class Run:
@@ -242,7 +242,24 @@ def test_recovery_writes_the_doubtful_tail_again_and_leaves_proven_calls_alone(t
     assert before["00000000000000000001.log"] == after["00000000000000000001.log"]
     assert body(2, 100) in after["00000000000000000003.log"]
     assert body(1, 100) not in after["00000000000000000003.log"]
+    decoded = SegmentHeader.decode(after["00000000000000000003.log"])
+    assert decoded is not None
+    record = RecordHeader.decode(after["00000000000000000003.log"][SEGMENT_HEADER:], decoded[1].salt)
+    assert record is not None
+    assert (3, 2, 2) == (record.lsn, record.durable_lsn, decoded[1].durable_lsn)
     assert 3 == again.log.durable_lsn
     third = open_log(directory)
     assert list(after) == list(contents(directory)), "the new segment is replaced as one, not followed by another"
     assert [(i + 1, body(i, 100)) for i in range(3)] == third.replayed
+
+
+def test_a_doubtful_call_larger_than_a_segment_is_written_into_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_file, "LARGEST", 8192)
+    directory = tmp_path / "wal"
+    create_log(directory)
+    open_log(directory).write(body(1, 30_000))
+    opened = open_log(directory)
+    (data,) = contents(directory).values()
+    assert len(data) >= SEGMENT_HEADER + group_size(30_000) + RESERVE
+    assert 2 == opened.write(b"")
+    assert [(1, body(1, 30_000)), (2, b"")] == read_log(directory)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from vecdb.errors import Corruption
-from vecdb.storage.files import Buffer
+from vecdb.storage.system import Buffer
 
 
 def padding(count: int) -> int:
@@ -69,7 +69,7 @@ class ColumnReader:
         """
         Return the error for content that cannot be.
         """
-        return Corruption(f"{self._what} holds {seen}, although its checksum is right: restore a backup, or open with salvage=True")
+        return Corruption(f"{self._what} holds {seen}, although its checksum is right: restore a backup of the database")
 
     def bytes(self, count: int) -> memoryview:
         """

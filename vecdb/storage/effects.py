@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vecdb.errors import InvalidArgument
 from vecdb.storage.columns import ColumnReader, ColumnWriter
-from vecdb.storage.files import Buffer
+from vecdb.storage.system import Buffer
 
 PointId = int | str
 

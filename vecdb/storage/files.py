@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vecdb.errors import Corruption, StorageError
-from vecdb.storage.system import Buffer, System
+from vecdb.storage.system import Buffer as Buffer
+from vecdb.storage.system import System
 
 _ZEROS = bytes(1 << 20)
 _MAX_BUFFERS = 512

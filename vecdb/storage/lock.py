@@ -47,7 +47,7 @@ class WriterLock:
             if left <= 0:
                 raise Locked(
                     f"{directory} is being written by {_holder(path)}; waited {timeout:g} s for it: close it there, "
-                    "wait longer (timeout=), or open with mode='r'"
+                    "or wait longer (timeout=)"
                 )
             time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from vecdb.errors import Corruption, StorageError
 from vecdb.storage import files
@@ -54,14 +55,34 @@ def list_segments(directory: Path) -> list[int]:
     return sorted(int(match[1]) for name in files.list_directory(directory) if (match := _NAME.fullmatch(name)))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """
     Where a record stands in the last segment.
     """
 
     header: RecordHeader
     position: int
+
+
+class _Window:
+    """
+    An open file, read in pieces large enough for many records.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._start = 0
+        self._data = b""
+
+    def read(self, count: int, position: int) -> bytes:
+        """
+        Return count bytes, fewer only where the file ends.
+        """
+        at = position - self._start
+        if at < 0 or at + count > len(self._data):
+            self._start, at = position, 0
+            self._data = files.read_at(self._fd, max(count, _CHUNK), position)
+        return self._data[at : at + count]
 
 
 @dataclass(slots=True)
@@ -138,9 +159,7 @@ class LogReader:
         return fitting[-1]
 
     def _gap(self, seen: str) -> Corruption:
-        return Corruption(
-            f"{self._directory}: log gap: the log {seen}; put missing files back, restore a backup, or open with salvage=True"
-        )
+        return Corruption(f"{self._directory}: log gap: the log {seen}; put missing files back, or restore a backup of the database")
 
     def _read_segment(self, first_lsn: int, end_lsn: int | None) -> None:
         """
@@ -152,8 +171,9 @@ class LogReader:
             size = files.size(fd)
             salt = self._enter_segment(path, files.read_at(fd, SEGMENT_HEADER, 0), first_lsn)
             position = SEGMENT_HEADER
+            window = _Window(fd)
             while self._expected != end_lsn:
-                record = self._read_record(fd, position, salt)
+                record = self._read_record(window, position, salt)
                 if record is None:
                     if end_lsn is not None:
                         raise _damaged(
@@ -199,14 +219,14 @@ class LogReader:
         self._state.proven_dcrc = header.prev_dcrc
         return header.salt
 
-    def _read_record(self, fd: int, position: int, salt: int) -> tuple[RecordHeader, bytes] | None:
+    def _read_record(self, window: _Window, position: int, salt: int) -> tuple[RecordHeader, bytes] | None:
         """
         Return the record at position, or None when there is none that is whole and next in line.
         """
-        header = RecordHeader.decode(files.read_at(fd, RECORD_HEADER, position), salt)
+        header = RecordHeader.decode(window.read(RECORD_HEADER, position), salt)
         if header is None or header.lsn != self._expected or header.prev_dcrc != self._chain or header.length > MAX_BODY:
             return None
-        data = files.read_at(fd, header.size - RECORD_HEADER, position + RECORD_HEADER)
+        data = window.read(header.size - RECORD_HEADER, position + RECORD_HEADER)
         # What a file that is too short lacks counts as zeros, here and at the end of the log.
         data = data.ljust(header.size - RECORD_HEADER, b"\0")
         if any(data[header.length :]):
@@ -279,4 +299,4 @@ class LogReader:
 
 
 def _damaged(path: Path, position: int, seen: str) -> Corruption:
-    return Corruption(f"{path}, byte {position}: {seen}; restore a backup, or open with salvage=True to keep what is before it")
+    return Corruption(f"{path}, byte {position}: {seen}; restore a backup of the database")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from vecdb.errors import StorageError
 from vecdb.storage import files
-from vecdb.storage.files import Buffer
 from vecdb.storage.log_reader import LogState, segment_name
 from vecdb.storage.segment_file import SMALLEST, SegmentFile, next_size, size_after_switch
 from vecdb.storage.segments import SEGMENT_HEADER, Kind, SegmentHeader, encode_group
+from vecdb.storage.system import Buffer
 
 logger = logging.getLogger("vecdb")
 
@@ -137,6 +137,8 @@ class LogWriter:
     def drop_through(self, lsn: int) -> None:
         """
         Remove the segments that hold nothing above lsn, but never the last one.
+
+        May be called by one thread while another writes: that one only appends to `segments`.
         """
         while len(self.segments) > 1 and self.segments[1] <= lsn + 1:
             path = self._directory / segment_name(self.segments[0])

@@ -37,7 +37,7 @@ from vecdb.storage.blocks import (
 from vecdb.storage.memtable import DEAD, Memtable
 from vecdb.storage.points import PointsFile
 
-# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries and a
+# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries or a
 # quarter of the offsets.
 CHANGED_LIMIT = 1 << 20
 

@@ -11,10 +11,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from vecdb._crc import crc32c
 from vecdb.storage.columns import padding
-from vecdb.storage.files import Buffer
+from vecdb.storage.system import Buffer
 
 VERSION = 1
 MAX_BODY = 4 << 20
@@ -82,8 +83,7 @@ def _segment_checksum(header: bytes) -> int:
     return crc32c(header[16:], crc32c(header[:12]))
 
 
-@dataclass(frozen=True, slots=True)
-class RecordHeader:
+class RecordHeader(NamedTuple):
     """
     The first 40 bytes of a record. `durable_lsn` is the highest LSN that was synced when it was written, `part` its place in its group.
     """
@@ -107,7 +107,7 @@ class RecordHeader:
         magic, checksum = _START.unpack_from(data)
         if magic != _RECORD_MAGIC or checksum != crc32c(data[_START.size : RECORD_HEADER], salt):
             return None
-        return cls(*_REST.unpack_from(data, _START.size))
+        return cls._make(_REST.unpack_from(data, _START.size))
 
     @property
     def size(self) -> int:

@@ -23,12 +23,12 @@ from vecdb._interrupt import uninterrupted
 from vecdb.errors import InternalError, InvalidArgument, ReadOnly, StorageError
 from vecdb.storage import files
 from vecdb.storage.effects import MAX_CALL_BYTES
-from vecdb.storage.files import Buffer
 from vecdb.storage.log_reader import LogReader, Replay
 from vecdb.storage.log_recovery import rewrite_doubtful
 from vecdb.storage.log_writer import Group, LogEnd, LogWriter
 from vecdb.storage.segment_file import SMALLEST, SegmentFile, remove_unpublished
 from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, Kind, SegmentHeader, group_records, group_size
+from vecdb.storage.system import Buffer
 
 IDLE_SECONDS = 1.0
 # A waiter looks again by itself this often, in case a leader was stopped between its work and waking the others.
@@ -219,8 +219,7 @@ class Log:
         """
         Remove the segments that hold nothing above lsn, but never the last one; raises StorageError, and may then be called again.
         """
-        with self._leading:
-            self._writer.drop_through(lsn)
+        self._writer.drop_through(lsn)
 
     def note_idle(self) -> bool:
         """
