@@ -1,10 +1,13 @@
 #include "calibration.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "bitset.hpp"
 #include "search.hpp"
 #include "walk.hpp"
 
@@ -19,6 +22,12 @@ constexpr double kRecall = 0.95;
 constexpr double kFirstBeam = 12.0;
 constexpr double kBeamStep = 1.4142;
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
+// The timed scans look at this many rows at most, one in sixteen of them in the scan over few.
+constexpr Row kTimedRows = 1 << 20;
+constexpr std::uint64_t kFewShare = 16;
+
+// A walk's distances grow with about this power of ef: 0.85 on glove100 and wordnet alike.
+constexpr double kDistancesExponent = 0.85;
 
 // The sampling error of 64 queries, and queries that lie farther out than the rows do.
 constexpr double kMargin = 1.25;
@@ -78,6 +87,32 @@ bool find_truth(const Graph& graph, const Vectors& vectors, Row rows, std::vecto
   return true;
 }
 
+// Time that this thread ran: a busy machine must not change the costs.
+double thread_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+// One number that a clock without resolution must not make zero.
+float per_one(double nanoseconds, double count) { return static_cast<float>(std::max(0.5, nanoseconds / std::max(1.0, count))); }
+
+void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfile& profile) {
+  rows = std::min(rows, kTimedRows);
+  Bitset few(rows);
+  for (Row row = 0; row < rows; ++row) {
+    if (mixed(row) % kFewShare == 0) few.set(row);
+  }
+  const auto timed = [&](const RowSet& set) {
+    Ranking ranking(kFew, vectors, nullptr);
+    const double start = thread_ns();
+    scan_range(vectors, query, 0, rows, set, ranking);
+    return thread_ns() - start;
+  };
+  profile.stream_ns = per_one(timed({nullptr, rows}), rows);
+  profile.gather_ns = std::max(profile.stream_ns, per_one(timed({few.words(), rows}), static_cast<double>(few.count())));
+}
+
 struct Recall {
   double few = 0;
   double many = 0;
@@ -110,47 +145,88 @@ Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std
 }
 
 // Where recall passed its goal between two beams, on a logarithmic scale.
-std::uint32_t crossing(double low, double low_recall, double high, double high_recall) {
-  const double share = high_recall > low_recall ? std::clamp((kRecall - low_recall) / (high_recall - low_recall), 0.0, 1.0) : 1.0;
-  return static_cast<std::uint32_t>(std::ceil(low * std::pow(high / low, share)));
+struct Crossing {
+  std::uint32_t ef;
+  float distances;
+};
+
+Crossing crossing(double low_ef, double low_recall, double ef, double recall, double distances) {
+  const double share = recall > low_recall ? std::clamp((kRecall - low_recall) / (recall - low_recall), 0.0, 1.0) : 1.0;
+  const double crossed = std::ceil(low_ef * std::pow(ef / low_ef, share));
+  return {static_cast<std::uint32_t>(crossed), static_cast<float>(distances * std::pow(crossed / ef, kDistancesExponent))};
 }
 
 }  // namespace
 
-std::optional<BeamNeeds> measure_needs(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
+bool is_plausible(const GraphProfile& profile) {
+  const auto is_cost = [](float value) { return value >= 0.1F && value <= 1e9F; };
+  return profile.ef10 >= 1 && profile.ef100 >= profile.ef10 && is_cost(profile.distances10) && is_cost(profile.distances100) &&
+         profile.distances100 >= profile.distances10 && is_cost(profile.stream_ns) && is_cost(profile.gather_ns) && is_cost(profile.step_ns);
+}
+
+GraphProfile nominal_profile(std::uint32_t dim) {
+  // As measured for 100 and 384 dimensions of glove100 and wordnet.
+  const float bytes = static_cast<float>(dim) * sizeof(float);
+  return {1, 100, 250, 1700, 3700, 6 + 0.04F * bytes, 30 + 0.1F * bytes, 60 + 0.12F * bytes};
+}
+
+std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
   std::vector<Sample> samples = choose_samples(graph, rows);
-  if (samples.empty()) return BeamNeeds{kFew, kMany, rows};  // nothing is in the graph, so nothing can be missed
+  if (samples.empty()) {  // nothing is in the graph, so nothing can be missed
+    GraphProfile profile = nominal_profile(vectors.dim());
+    profile.rows = rows;
+    return profile;
+  }
   if (!find_truth(graph, vectors, rows, samples, stop)) return std::nullopt;
 
-  BeamNeeds needs{0, 0, rows};
+  GraphProfile profile;
+  profile.rows = rows;
+  time_scans(vectors, rows, Query(vectors.row(samples.front().row), vectors.dim(), vectors.metric()), profile);
   Scratch scratch;
   Recall before;
   double ef_before = 1;
-  for (double ef = kFirstBeam; needs.ef10 == 0 || needs.ef100 == 0; ef *= kBeamStep) {
+  double walked_ns = 0;
+  double walked_distances = 0;
+  const auto settle = [&](std::uint32_t& ef, float& distances, const Crossing& found) {
+    ef = found.ef;
+    distances = found.distances;
+  };
+  for (double ef = kFirstBeam; profile.ef10 == 0 || profile.ef100 == 0; ef *= kBeamStep) {
     if (stop.load(std::memory_order_relaxed)) return std::nullopt;
+    const double start = thread_ns();
     const Recall recall = recall_at(graph, vectors, rows, samples, static_cast<std::uint32_t>(ef), scratch);
-    if (needs.ef10 == 0 && recall.few >= kRecall) needs.ef10 = crossing(ef_before, before.few, ef, recall.few);
-    if (needs.ef100 == 0 && recall.many >= kRecall) needs.ef100 = crossing(ef_before, before.many, ef, recall.many);
-    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the cost model.
-    if (recall.distances * 2 > rows) {
-      const auto widest = static_cast<std::uint32_t>(ef);
-      if (needs.ef10 == 0) needs.ef10 = widest;
-      if (needs.ef100 == 0) needs.ef100 = widest;
+    walked_ns += thread_ns() - start;
+    walked_distances += recall.distances * static_cast<double>(samples.size());
+    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner.
+    const bool is_last = recall.distances * 2 > rows;
+    if (profile.ef10 == 0 && (recall.few >= kRecall || is_last)) {
+      settle(profile.ef10, profile.distances10, crossing(ef_before, before.few, ef, recall.few, recall.distances));
+    }
+    if (profile.ef100 == 0 && (recall.many >= kRecall || is_last)) {
+      settle(profile.ef100, profile.distances100, crossing(ef_before, before.many, ef, recall.many, recall.distances));
     }
     before = recall;
     ef_before = ef;
   }
-  needs.ef100 = std::max(needs.ef100, needs.ef10);
-  return needs;
+  profile.ef100 = std::max(profile.ef100, profile.ef10);
+  profile.distances100 = std::max(profile.distances100, profile.distances10);
+  profile.step_ns = per_one(walked_ns, walked_distances);
+  return profile;
 }
 
-std::uint32_t default_ef(const BeamNeeds& needs, std::uint32_t k, Row rows) {
+std::uint32_t default_ef(const GraphProfile& profile, std::uint32_t k, Row rows) {
   const double position = std::log10(static_cast<double>(std::max(k, kFew)) / kFew);  // 0 at k = 10, 1 at k = 100
-  const double ratio = static_cast<double>(needs.ef100) / needs.ef10;
-  const double at_k = position <= 1 ? needs.ef10 * std::pow(ratio, position)
-                                    : needs.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
-  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / needs.rows), kGrowth);
+  const double ratio = static_cast<double>(profile.ef100) / profile.ef10;
+  const double at_k = position <= 1 ? profile.ef10 * std::pow(ratio, position)
+                                    : profile.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
+  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / profile.rows), kGrowth);
   return static_cast<std::uint32_t>(std::min<double>(std::max(at_k * growth * kMargin, kOverK * k), UINT32_MAX));
+}
+
+double walk_distances(const GraphProfile& profile, std::uint32_t ef) {
+  const double span = static_cast<double>(profile.ef100) / profile.ef10;
+  const double exponent = span > 1.5 ? std::log(static_cast<double>(profile.distances100) / profile.distances10) / std::log(span) : kDistancesExponent;
+  return profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, std::clamp(exponent, 0.5, 1.0));
 }
 
 }  // namespace vecdb

@@ -172,7 +172,7 @@ vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const ui
         throw vecdb::Error(vecdb::Code::not_found, "field " + std::to_string(field) + " has no graph yet; ask when rows are indexed");
       }
       *out_size = vecdb::graph_file_size(*view.graph, view.indexed);
-      if (buffer != nullptr) vecdb::save_graph(*view.graph, identity, {view.indexed, view.needs, lsn}, buffer, buffer_size);
+      if (buffer != nullptr) vecdb::save_graph(*view.graph, identity, {view.indexed, view.profile, lsn}, buffer, buffer_size);
     });
   });
 }
@@ -187,7 +187,7 @@ vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const ui
     vecdb::LoadedGraph loaded = vecdb::load_graph(need(buffer, buffer_size, "buffer"), buffer_size, identity, restored.vectors(),
                                                   restored.options(), restored.rows());
     *out_lsn = loaded.state.lsn;
-    *out_rows = restored.graph().replace(std::move(loaded.graph), loaded.state.rows, loaded.state.needs);
+    *out_rows = restored.graph().replace(std::move(loaded.graph), loaded.state.rows, loaded.state.profile);
   });
 }
 

@@ -25,13 +25,13 @@ FieldGraph::FieldGraph(const Vectors& vectors, GraphOptions options)
 
 FieldGraph::View FieldGraph::view() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return {graph_, indexed_, needs_};
+  return {graph_, indexed_, profile_};
 }
 
 Row FieldGraph::waiting(Row rows) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!deserves_graph(rows)) return 0;
-  return std::max<Row>(rows > indexed_ ? rows - indexed_ : 0, needs_measuring() ? 1 : 0);
+  return std::max<Row>(rows > indexed_ ? rows - indexed_ : 0, is_profile_due() ? 1 : 0);
 }
 
 Row FieldGraph::unclaimed(Row rows) const {
@@ -55,7 +55,7 @@ FieldGraph::Claim FieldGraph::claim(Row rows, Row max_rows, Unit& unit, std::sha
   } else {
     if (claimed_ >= rows) return Claim::nothing;
     unit = {claimed_, claimed_ + std::min({kUnitRows, max_rows, rows - claimed_})};
-    if (graph_ == nullptr || unit.last > graph_->capacity()) return Claim::needs_room;
+    if (graph_ == nullptr || unit.last > graph_->capacity()) return Claim::profile_room;
     claimed_ = unit.last;
   }
   running_.push_back(unit);
@@ -117,9 +117,9 @@ bool FieldGraph::measure(const std::atomic<bool>& stop) {
     graph = graph_;
     rows = indexed_;
   }
-  std::optional<BeamNeeds> needs;
+  std::optional<GraphProfile> profile;
   try {
-    needs = measure_needs(*graph, vectors_, rows, stop);
+    profile = measure_profile(*graph, vectors_, rows, stop);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     is_measuring_ = false;
@@ -127,7 +127,7 @@ bool FieldGraph::measure(const std::atomic<bool>& stop) {
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   is_measuring_ = false;
-  if (needs) needs_ = *needs;
+  if (profile) profile_ = *profile;
   return true;
 }
 
@@ -146,7 +146,7 @@ void FieldGraph::make_room(Row rows) {
   graph_ = std::move(roomier);
 }
 
-Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const BeamNeeds& needs) {
+Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const GraphProfile& profile) {
   const std::unique_lock<FairSharedMutex> rest(inserting_);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (graph_ != nullptr && indexed_ >= rows) return indexed_;
@@ -154,7 +154,7 @@ Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const BeamNeeds&
   indexed_ = rows;
   claimed_ = rows;
   returned_.clear();
-  needs_ = needs;
+  profile_ = profile;
   return indexed_;
 }
 

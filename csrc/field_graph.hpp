@@ -35,7 +35,7 @@ class FieldGraph {
   struct View {
     std::shared_ptr<const Graph> graph;  // nullptr while there is none
     Row indexed = 0;
-    BeamNeeds needs;
+    GraphProfile profile;
   };
   enum class Work { linking, linking_and_measuring };
   struct Progress {
@@ -48,13 +48,13 @@ class FieldGraph {
   Row bound() const { return bound_; }
   View view() const;
 
-  // How many of the field's rows wait for the graph, at least 1 while its needs wait to be measured; 0 while the field is too small to
+  // How many of the field's rows wait for the graph, at least 1 while its profile waits to be measured; 0 while the field is too small to
   // deserve a graph.
   Row waiting(Row rows) const;
   // How many of them no thread has begun with.
   Row unclaimed(Row rows) const;
 
-  // Link the next few of rows [0, rows) in this thread, at most max_rows of them, or measure what beam the graph needs, which is done each
+  // Link the next few of rows [0, rows) in this thread, at most max_rows of them, or measure the graph's profile, which is done each
   // time it has doubled. REQUIRES max_rows >= 1.
   Progress advance(Row rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
 
@@ -67,21 +67,21 @@ class FieldGraph {
   }
 
   // Take over a restored graph that covers rows [0, rows), unless the present one covers as many. Returns what is covered then.
-  Row replace(std::unique_ptr<Graph> graph, Row rows, const BeamNeeds& needs);
+  Row replace(std::unique_ptr<Graph> graph, Row rows, const GraphProfile& profile);
 
  private:
   struct Unit {
     Row first;
     Row last;
   };
-  enum class Claim { nothing, needs_room, taken };
+  enum class Claim { nothing, profile_room, taken };
 
   bool deserves_graph(Row rows) const { return graph_ != nullptr || rows > bound_; }
   Claim claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph);
   void settle(const Unit& unit, Row reached);
   void make_room(Row rows);
-  bool should_measure() const { return !is_measuring_ && needs_measuring(); }
-  bool needs_measuring() const { return indexed_ >= bound_ && indexed_ / 2 >= needs_.rows; }
+  bool should_measure() const { return !is_measuring_ && is_profile_due(); }
+  bool is_profile_due() const { return indexed_ >= bound_ && indexed_ / 2 >= profile_.rows; }
   bool measure(const std::atomic<bool>& stop);
   Progress link(const Unit& unit, Graph& graph, const LiveRows& live, const std::atomic<bool>& stop);
 
@@ -96,7 +96,7 @@ class FieldGraph {
   Row claimed_ = 0;             // rows from here on were never begun with
   std::vector<Unit> running_;   // begun with
   std::vector<Unit> returned_;  // begun with and given up; claimed first
-  BeamNeeds needs_;
+  GraphProfile profile_;
   bool is_measuring_ = false;
 };
 

@@ -23,7 +23,7 @@ enum SectionKind : std::uint32_t { kLevels = 1, kCounts = 2, kLinks = 3 };
 constexpr std::uint32_t kSectionCount = 3;
 
 constexpr std::size_t kSectionBytes = 4 + 4 + 8 + 8;
-constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 6 * 4 + 3 * 4 + 4 + 4 + 4;
+constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 4 * 4 + 4 + 8 * 4 + 4 * 4;
 constexpr std::size_t kHeaderBytes = kFixedBytes + kSectionCount * kSectionBytes + 4;
 constexpr int kMaxLevel = 63;
 constexpr int kNoEntry = -1;  // the level of the entry of an empty graph
@@ -52,6 +52,17 @@ struct Header {
   Section sections[kSectionCount];
 };
 
+void write_profile(Writer& out, const GraphProfile& profile) {
+  out.u32(profile.rows);
+  out.u32(profile.ef10);
+  out.u32(profile.ef100);
+  out.f32(profile.distances10);
+  out.f32(profile.distances100);
+  out.f32(profile.stream_ns);
+  out.f32(profile.gather_ns);
+  out.f32(profile.step_ns);
+}
+
 void write_header(Writer& out, const Header& header) {
   out.bytes(kMagic, sizeof(kMagic));
   out.u32(kVersion);
@@ -64,9 +75,7 @@ void write_header(Writer& out, const Header& header) {
   out.u32(static_cast<std::uint32_t>(header.identity.metric));
   out.u32(header.identity.m);
   out.u32(header.state.rows);
-  out.u32(header.state.needs.ef10);
-  out.u32(header.state.needs.ef100);
-  out.u32(header.state.needs.rows);
+  write_profile(out, header.state.profile);
   out.u32(header.nodes);
   out.u32(header.entry_node);
   out.i32(header.entry_level);
@@ -98,7 +107,7 @@ Header read_header(const std::uint8_t* buffer, std::uint64_t size) {
   header.identity.metric = static_cast<Metric>(in.u32());
   header.identity.m = in.u32();
   header.state.rows = in.u32();
-  header.state.needs = {in.u32(), in.u32(), in.u32()};
+  header.state.profile = {in.u32(), in.u32(), in.u32(), in.f32(), in.f32(), in.f32(), in.f32(), in.f32()};
   header.nodes = in.u32();
   header.entry_node = in.u32();
   header.entry_level = in.i32();
@@ -179,11 +188,10 @@ void check_entry(const Body& body, const Header& header) {
   }
 }
 
-void check_needs(const BeamNeeds& needs, Row rows) {
-  const bool are_measured = needs.ef10 >= 1 && needs.ef100 >= needs.ef10 && needs.rows <= rows;
-  if (needs.is_known() ? !are_measured : needs.ef10 != 0 || needs.ef100 != 0) {
-    corrupt("the beam for k = 10 is " + std::to_string(needs.ef10) + ", that for k = 100 " + std::to_string(needs.ef100) + ", at " +
-            std::to_string(needs.rows) + " of " + std::to_string(rows) + " rows, expected them to grow");
+void check_profile(const GraphProfile& profile, Row rows) {
+  if (profile.is_known() && (!is_plausible(profile) || profile.rows > rows)) {
+    corrupt("its profile was measured at " + std::to_string(profile.rows) + " of " + std::to_string(rows) + " rows with beams of " +
+            std::to_string(profile.ef10) + " and " + std::to_string(profile.ef100) + ", and is none that can be measured");
   }
 }
 
@@ -279,7 +287,7 @@ LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const Gra
   if (header.state.rows > max_rows) {
     corrupt("it covers " + std::to_string(header.state.rows) + " rows, expected at most the field's " + std::to_string(max_rows));
   }
-  check_needs(header.state.needs, header.state.rows);
+  check_profile(header.state.profile, header.state.rows);
   const Body body = open_body(buffer, header);
   check_entry(body, header);
   check_links(body, header);

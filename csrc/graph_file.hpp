@@ -31,7 +31,7 @@ std::uint64_t graph_file_size(const Graph& graph, Row rows);
 // What a file says beside the graph.
 struct GraphState {
   Row rows;  // covered
-  BeamNeeds needs;
+  GraphProfile profile;
   std::uint64_t lsn;
 };
 

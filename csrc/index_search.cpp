@@ -66,9 +66,9 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   workload.cardinality = target.rows.count;
   workload.k = search.k;
   workload.ef = search.ef;
-  workload.needs = target.field.graph.needs;
+  workload.profile = target.field.graph.profile;
   workload.accuracy = search.exact != 0 ? Accuracy::exact : Accuracy::approximate;
-  target.plan = choose_plan(workload, workload.has_choice() ? measured_costs() : kNominalCosts);
+  target.plan = choose_plan(workload);
   return target;
 }
 

@@ -25,7 +25,7 @@ class LabelledIndex::Matches {
 
   void keep_only(const Bitset& allowed);
   void choose_way();
-  void walk_over(std::shared_ptr<const Graph> graph, const Plan& plan);
+  void walk_over(std::shared_ptr<const Graph> graph, std::uint64_t max_distances);
   Bitset allowed_nodes(const LabelledIndex& index) const;
   Plan plan_for(std::uint64_t rows, std::uint64_t total) const;
   RowSet rows() const;
@@ -36,13 +36,13 @@ class LabelledIndex::Matches {
   ScratchPool& scratches_;
   const Node count_;
   const std::uint64_t live_count_;
+  const std::uint32_t ef_;
   CopyOnWrite<Bitset>::Lease live_;
   Selection selection_;
   std::shared_ptr<const Graph> base_;
   std::shared_ptr<const TagLinks> links_;  // of a tag that every match has
   std::shared_ptr<const Graph> graph_;     // to be walked; nullptr: exact scan
-  std::uint32_t ef_ = 0;
-  std::uint64_t max_distances_ = kNoLimit;
+  std::uint64_t max_distances_ = 0;
 };
 
 LabelledIndex::Matches::Matches(const LabelledIndex& index, const LabelledQuery& query)
@@ -51,6 +51,7 @@ LabelledIndex::Matches::Matches(const LabelledIndex& index, const LabelledQuery&
       scratches_(index.scratches_),
       count_(index.content_.count()),
       live_count_(count_ - index.deleted_.size()),
+      ef_(std::max({query.ef, query.k, 1U})),
       base_(index.content_.graph) {
   const LabelledContent& content = index.content_;
   selection_ = evaluate(query.program, {content.tags, nullptr, content.live.value(), live_count_});
@@ -97,31 +98,32 @@ Plan LabelledIndex::Matches::plan_for(std::uint64_t rows, std::uint64_t total) c
   workload.total = total;
   workload.cardinality = selection_.count;
   workload.k = query_.k;
-  workload.ef = std::max<std::uint32_t>(query_.ef, 1);
-  return choose_plan(workload, workload.has_choice() ? measured_costs() : kNominalCosts);
+  workload.ef = ef_;
+  return choose_plan(workload);
 }
 
-void LabelledIndex::Matches::walk_over(std::shared_ptr<const Graph> graph, const Plan& plan) {
+void LabelledIndex::Matches::walk_over(std::shared_ptr<const Graph> graph, std::uint64_t max_distances) {
   graph_ = std::move(graph);
-  ef_ = plan.ef;
-  max_distances_ = plan.max_distances;
+  max_distances_ = max_distances;
 }
 
 void LabelledIndex::Matches::choose_way() {
   if (query_.accuracy == Accuracy::exact || base_ == nullptr || selection_.count == 0) return;
   if (selection_.form == Form::all && live_count_ == count_) {
     // Nothing is asked but the nearest: what hnswlib would do, so that recall at an ef is the same.
-    graph_ = base_;
-    ef_ = std::max(query_.ef, query_.k);
+    walk_over(base_, kNoLimit);
     return;
   }
   const Plan base = plan_for(count_, live_count_);
-  if (base.strategy == Strategy::graph || base.strategy == Strategy::sweep) walk_over(base_, base);
-  if (links_ == nullptr) return;
-  const std::uint64_t members = std::max<std::uint64_t>(links_->members(), selection_.count);
-  const Plan tag = plan_for(members, members);
-  const bool is_walk = tag.strategy == Strategy::graph || tag.strategy == Strategy::sweep;
-  if (is_walk && tag.cost_graph_ns < base.cost_graph_ns) walk_over(links_->graph(), tag);
+  if (base.strategy == Strategy::graph || base.strategy == Strategy::sweep) walk_over(base_, base.max_distances);
+  if (links_ != nullptr) {
+    const std::uint64_t members = std::max<std::uint64_t>(links_->members(), selection_.count);
+    const double cost = plan_for(members, members).cost_graph_ns;
+    const double budget = base.cost_exact_ns / 2;
+    if (cost < std::min(budget, base.cost_graph_ns)) {
+      walk_over(links_->graph(), static_cast<std::uint64_t>(budget / nominal_profile(vectors_.dim()).step_ns));
+    }
+  }
   if (graph_ != nullptr && selection_.form == Form::list) {
     selection_.bits = Bitset(count_);
     for (const Offset row : selection_.list) selection_.bits.set(row);

@@ -1,8 +1,8 @@
-// Which way a search goes: an exact scan, or a walk over the graph, by exact cardinality and by costs measured on this machine.
+// Which way a search goes: an exact scan, or a walk over the graph, by exact cardinality and by the costs that were measured on the graph.
 //
 // Invariant: a graph is chosen only when its predicted cost is below half of the exact scan's, and gets a budget of distances that costs
 // no more than that half; whoever runs it turns to the exact scan when the budget is used up. So the worst case is 1.5 exact scans.
-// Everything here is a pure function of its arguments, but for the one measurement a process.
+// Everything here is a pure function of its arguments.
 #pragma once
 
 #include <cstdint>
@@ -16,24 +16,6 @@ enum class Strategy : std::uint32_t { empty = 0, exact = 1, graph = 2, tag = 3, 
 
 enum class Accuracy { approximate, exact };
 
-// Nanoseconds. A row of b bytes costs per_row + b * per_byte.
-struct RowCost {
-  double per_row;
-  double per_byte;
-
-  double of(std::uint32_t dim) const { return per_row + static_cast<double>(dim) * sizeof(float) * per_byte; }
-};
-
-struct Costs {
-  RowCost stream;  // a scanned row that follows the last one
-  RowCost gather;  // a row from anywhere
-};
-
-// Measured once a process, on first use, within some milliseconds. Thread-safe.
-const Costs& measured_costs();
-// Of no machine in particular: good enough where there is nothing to choose between.
-constexpr Costs kNominalCosts{{6.0, 0.0125}, {8.0, 0.0145}};
-
 struct Workload {
   std::uint32_t dim = 0;
   Row rows = 0;                   // dead ones included
@@ -41,13 +23,13 @@ struct Workload {
   std::uint64_t total = 0;        // live rows
   std::uint64_t cardinality = 0;  // live rows that match
   std::uint32_t k = 0;
-  std::uint32_t ef = 0;  // 0: to be chosen by needs
-  BeamNeeds needs;
+  std::uint32_t ef = 0;  // 0: to be chosen by the profile
+  GraphProfile profile;
   Accuracy accuracy = Accuracy::approximate;
 
   // Whether a graph could be walked at all.
   bool has_choice() const {
-    return accuracy == Accuracy::approximate && indexed != 0 && cardinality > k && (ef != 0 || needs.is_known());
+    return accuracy == Accuracy::approximate && indexed != 0 && cardinality > k && (ef != 0 || profile.is_known());
   }
 };
 
@@ -59,6 +41,6 @@ struct Plan {
   std::uint64_t max_distances = 0;  // the walk's budget
 };
 
-Plan choose_plan(const Workload& workload, const Costs& costs);
+Plan choose_plan(const Workload& workload);
 
 }  // namespace vecdb

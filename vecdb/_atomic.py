@@ -1,8 +1,9 @@
 """
 Files of a caller's own choosing, replaced whole: each is complete and synced beside its place before any of them is renamed.
 
-Unlike a database's files these follow symbolic links and get the permissions that the process gives new files. Failures are StorageError and RuntimeError both,
-since programs written for hnswlib catch the latter. Thread rule: any thread; two that replace one path leave the file of either, whole.
+Unlike a database's files these follow symbolic links and get the permissions that the process gives new files. Failures are both
+StorageError and RuntimeError, since programs written for hnswlib catch the latter. Thread rule: any thread; two that replace one path
+leave the file of either, whole.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ class IndexFileError(StorageError, RuntimeError):
     """
     A file of an index could not be read or written.
     """
-
-    status = None
 
 
 def read_whole(path: Path, *, missing_ok: bool) -> bytes | None:

@@ -86,9 +86,9 @@ class BFIndex:
         self, data: ArrayLike, k: int = 1, num_threads: int = -1, filter: Callable[[int], bool] | None = None
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """
-        Return labels (n, k) and distances (n, k) of the nearest points to n vectors, nearest first; RuntimeError when there are fewer than k.
+        Return labels (n, k) and distances (n, k) of the nearest points to n vectors, nearest first.
 
-        filter is asked once for each label, and the points it accepts are searched.
+        RuntimeError when there are fewer than k. filter is asked once for each label, and the points it accepts are searched.
         """
         core = self._initiated()
         queries = self._space.rows(data)
@@ -169,7 +169,7 @@ class BFIndex:
             )
         if count > capacity or capacity * size != len(data) - _HEADER.itemsize:
             raise DamagedIndex(
-                f"{path}: {count} of {capacity} elements of {size} bytes do not fit its {len(data)} bytes; it was cut or is no saved BFIndex"
+                f"{path}: {count} of {capacity} elements of {size} bytes do not fit {len(data)} bytes; it was cut or is no saved BFIndex"
             )
         elements = np.frombuffer(data, element, count, _HEADER.itemsize)
         labels = elements["label"].astype(np.uint64)

@@ -1,7 +1,8 @@
 """
 What an index of `vecdb.hnsw` is made of and how it is kept: space, options, files, pickles.
 
-Invariant: a saved main file and its tag file describe one state; while they are produced no change runs. Changes run in parallel with each other.
+Invariant: a saved main file and its tag file describe one state: while they are produced no change runs. Changes run in parallel with
+each other.
 """
 
 from __future__ import annotations
@@ -183,7 +184,8 @@ class KeptIndex:
         """
         Replace the content by a saved index, one that hnswlib wrote included; max_elements below the saved count means the saved one.
 
-        RuntimeError when a file is missing, damaged, of another dimension, or when the tag file belongs to another main file; the index is unchanged then.
+        RuntimeError when a file is missing, damaged, of another dimension, or when the tag file belongs to another main file; the index
+        is unchanged then.
         """
         path = Path(path_to_index)
         main = read_whole(path, missing_ok=False) or b""

@@ -2,7 +2,7 @@
 Ctrl-C held back while a step runs that must not be cut: logging, syncing and applying a write.
 
 Python raises KeyboardInterrupt in the main thread only, between any two bytecodes; there the handler is replaced for the time of the step
-and the signal delivered after it.
+and the signal delivered after it. Steps may be nested: the outermost one holds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_main_thread = threading.main_thread().ident
+_is_held = False  # only the main thread reads or writes it
+
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """
     Hold back SIGINT for the time of a with block.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _is_held
+    if threading.get_ident() != _main_thread or _is_held:
         yield
         return
     previous = signal.getsignal(signal.SIGINT)
@@ -28,9 +32,11 @@ def uninterrupted() -> Iterator[None]:
         return
     caught: list[tuple[int, FrameType | None]] = []
     signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    _is_held = True
     try:
         yield
     finally:
+        _is_held = False
         signal.signal(signal.SIGINT, previous)
         if caught:
             previous(*caught[0])

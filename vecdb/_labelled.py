@@ -1,8 +1,8 @@
 """
 The core's labelled index, seen from Python: numpy arrays in, numpy arrays out.
 
-It holds no policy; `vecdb.hnsw` gives it hnswlib's. Every call releases the GIL and may be made from any thread. Failures are raised as classes that are also
-RuntimeError, because that is what programs written for hnswlib catch.
+It holds no policy; `vecdb.hnsw` gives it hnswlib's. Every call releases the GIL and may be made from any thread. Failures are raised as
+classes that are also RuntimeError, because that is what programs written for hnswlib catch.
 """
 
 from __future__ import annotations
@@ -27,23 +27,17 @@ class LabelNotFound(NotFound, RuntimeError):
     No point has the label, or the tag.
     """
 
-    status = None
-
 
 class DamagedIndex(Corruption, RuntimeError):
     """
     The bytes of a saved index are not what was written.
     """
 
-    status = None
-
 
 class InvalidUse(InvalidArgument, RuntimeError):
     """
     A call does not fit the index: a wrong shape, a wrong state, a wrong value.
     """
-
-    status = None
 
 
 _ALSO_RUNTIME_ERROR: dict[type[VecdbError], type[VecdbError]] = {
@@ -286,7 +280,9 @@ class Labelled:
 
 def program_of(conditions: Iterable[Iterable[tuple[bool, int]]]) -> NDArray[np.uint64]:
     """
-    Return the filter program of a conjunction of disjunctions of (negated, tag); no clause at all is no condition, an empty clause matches nothing.
+    Return the filter program of a conjunction of disjunctions of (negated, tag).
+
+    No clause at all is no condition, an empty clause matches nothing.
 
     >>> program_of([[(False, 42)]]).tolist() == [lib.VECDB_OP_TAG, 42]
     True

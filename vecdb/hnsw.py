@@ -1,9 +1,9 @@
 """
 The low-level index: a drop-in for hnswlib 0.8's `Index` and `BFIndex`, with tags.
 
-Points have an integer label, live in memory, and are saved in hnswlib's own file format. Failures are RuntimeError where hnswlib raises it (and a `VecdbError`
-too), TypeError and ValueError where it raises those. Adding, deleting, tagging and searching may run in several threads at once; saving and pickling wait until
-no change is running.
+Points have an integer label, live in memory, and are saved in hnswlib's own file format. Failures are RuntimeError where hnswlib raises
+it (and a `VecdbError` too), TypeError and ValueError where it raises those. Adding, deleting, tagging and searching may run in several
+threads at once; saving and pickling wait until no change is running.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Index(KeptIndex):
     """
     Find approximate nearest neighbours among labelled vectors, optionally only among those whose tags fit.
 
-    The graph is that of Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs".
+    The graph is that of Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
+    World graphs".
     space is "l2" (squared Euclidean distance), "ip" (1 - inner product) or "cosine" (1 - cosine; vectors are stored normalised).
     `Index(other)` is a copy of another index, `Index(params)` one made from the dict that pickling uses.
 
@@ -96,9 +97,10 @@ class Index(KeptIndex):
         """
         Return labels (n, k) and distances (n, k) of the nearest points to n vectors, nearest first.
 
-        filter is asked once for each label, and the points it accepts are searched. conditions is a conjunction of disjunctions of (negated, tag):
-        [[(False, 42), (True, 7)], [(False, 3)]] is (42 or not 7) and 3; [] is no condition, [[]] matches nothing.
-        Labels are uint64, and RuntimeError says that there are fewer than k; under conditions labels are int64 and a row with fewer matches ends in -1 and infinity.
+        filter is asked once for each label, and the points it accepts are searched. conditions is a conjunction of disjunctions of
+        (negated, tag): [[(False, 42), (True, 7)], [(False, 3)]] is (42 or not 7) and 3; [] is no condition, [[]] matches nothing. A point
+        without tags satisfies every (True, tag). Labels are uint64, and RuntimeError says that there are fewer than k; under conditions
+        labels are int64 and a row with fewer matches ends in -1 and infinity.
 
         >>> index = Index("l2", 1)
         >>> index.init_index(max_elements=3)

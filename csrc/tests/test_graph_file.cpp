@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "check.hpp"
 #include "crc32c.hpp"
@@ -17,13 +18,15 @@ constexpr GraphOptions kOptions{4, 20, 9};
 constexpr GraphIdentity kIdentity{{1, 2, 3}, 7, 0, kDim, Metric::l2, 4};
 
 // As measured when the graph had half of these rows.
-constexpr BeamNeeds needs_at(Row rows) { return rows < 2 ? BeamNeeds{} : BeamNeeds{20, 120, rows / 2}; }
+constexpr GraphProfile profile_at(Row rows) {
+  return rows < 2 ? GraphProfile{} : GraphProfile{rows / 2, 20, 120, 300, 1500, 10, 20, 40};
+}
 
 // Positions in the header, as docs/file_format.md gives them.
 constexpr std::size_t kRowsAt = 64;
-constexpr std::size_t kEf10At = 68;
-constexpr std::size_t kEntryAt = 84;
-constexpr std::size_t kSectionsAt = 96;
+constexpr std::size_t kProfileAt = 68;
+constexpr std::size_t kEntryAt = 104;
+constexpr std::size_t kSectionsAt = 116;
 constexpr std::size_t kSectionBytes = 24;
 constexpr std::size_t kHeaderCrcAt = kSectionsAt + 3 * kSectionBytes;
 constexpr std::size_t kHeaderBytes = kHeaderCrcAt + 4;
@@ -42,7 +45,7 @@ struct Made {
 
   std::vector<std::uint8_t> saved() const {
     std::vector<std::uint8_t> bytes(graph_file_size(graph, rows));
-    save_graph(graph, kIdentity, {rows, needs_at(rows), 55}, bytes.data(), bytes.size());
+    save_graph(graph, kIdentity, {rows, profile_at(rows), 55}, bytes.data(), bytes.size());
     return bytes;
   }
   LoadedGraph loaded(const std::vector<std::uint8_t>& bytes) const {
@@ -100,8 +103,8 @@ TEST(a_saved_graph_comes_back_link_by_link) {
     const LoadedGraph loaded = made.loaded(bytes);
     CHECK_EQUAL(rows, loaded.state.rows);
     CHECK_EQUAL(55U, loaded.state.lsn);
-    CHECK_EQUAL(needs_at(rows).ef100, loaded.state.needs.ef100);
-    CHECK_EQUAL(needs_at(rows).rows, loaded.state.needs.rows);
+    CHECK_EQUAL(profile_at(rows).ef100, loaded.state.profile.ef100);
+    CHECK_EQUAL(profile_at(rows).rows, loaded.state.profile.rows);
     CHECK_EQUAL(made.graph.count(), loaded.graph->count());
     std::vector<Node> before(made.graph.max_links(0)), after(made.graph.max_links(0));
     for (Node node = 0; node < rows; ++node) {
@@ -123,7 +126,7 @@ TEST(a_graph_file_of_fewer_rows_leaves_out_the_nodes_beyond) {
   std::mt19937_64 random = seeded("graph prefix", 52);
   const Made made(random, 200);
   std::vector<std::uint8_t> bytes(graph_file_size(made.graph, 120));
-  save_graph(made.graph, kIdentity, {120, needs_at(120), 1}, bytes.data(), bytes.size());
+  save_graph(made.graph, kIdentity, {120, profile_at(120), 1}, bytes.data(), bytes.size());
   const LoadedGraph loaded = made.loaded(bytes);
   std::vector<Node> links(loaded.graph->max_links(0));
   Node nodes = 0;
@@ -195,15 +198,16 @@ TEST(forged_links_levels_and_entries_are_refused) {
   refused("links to 3 ", [&](auto& b) { put<std::uint32_t>(b, links, 3); });    // row 3 was dead
   refused("links to 0 ", [&](auto& b) { put<std::uint32_t>(b, links, 0); });    // itself
   refused("links at level 0, expected at most 8", [&](auto& b) { put<std::uint16_t>(b, counts, 9); });
-  refused("expected", [&](auto& b) { put<std::uint16_t>(b, counts, static_cast<std::uint16_t>(get<std::uint16_t>(b, counts) - 1)); });
+  refused("graph file", [&](auto& b) { put<std::uint16_t>(b, counts, static_cast<std::uint16_t>(get<std::uint16_t>(b, counts) - 1)); });
   refused("the number of nodes", [&](auto& b) { b[levels + 3] = 1; });
   refused("has level 254", [&](auto& b) { b[levels] = 255; });
   refused("the entry is node 3", [&](auto& b) { put<std::uint32_t>(b, kEntryAt, 3); });
   refused("the level of the entry", [&](auto& b) { put<std::int32_t>(b, kEntryAt + 4, 60); });
   refused("expected at most the field's 60", [&](auto& b) { put<std::uint32_t>(b, kRowsAt, 61); });
   refused("the size of the levels", [&](auto& b) { put<std::uint32_t>(b, kRowsAt, 59); });
-  refused("at 61 of 60 rows", [&](auto& b) { put<std::uint32_t>(b, kEf10At + 8, 61); });
-  refused("the beam for k = 10", [&](auto& b) { put<std::uint32_t>(b, kEf10At, 121); });
+  refused("at 61 of 60 rows", [&](auto& b) { put<std::uint32_t>(b, kProfileAt, 61); });
+  refused("beams of 121 and 120", [&](auto& b) { put<std::uint32_t>(b, kProfileAt + 4, 121); });
+  refused("none that can be measured", [&](auto& b) { put<float>(b, kProfileAt + 28, std::numeric_limits<float>::quiet_NaN()); });
   refused("passes its end", [&](auto& b) { put<std::uint64_t>(b, kSectionsAt + 16, std::uint64_t{1} << 60); });
   refused("the start of a section", [&](auto& b) { put<std::uint64_t>(b, kSectionsAt + kSectionBytes + 8, 0); });
 }

@@ -154,6 +154,49 @@ TEST(links_of_a_tag_follow_every_change_of_tags_and_vectors) {
   CHECK(total / queries > 0.95);
 }
 
+TEST(links_alone_find_what_they_are_for_however_they_grew) {
+  const Row count = 1200;
+  std::mt19937_64 random = seeded("sub-graph", 12);
+  std::vector<float> rows = clustered_rows(random, count, kDim, 20);
+  Vectors vectors(kDim, Metric::l2);
+  vectors.append(rows.data(), count);
+  TagLinks links(vectors, {8, 3, 8}, {8, 60, 1}, 0);
+  CHECK(links.tags() == (std::vector<Tag>{3, 8}));
+  CHECK(links.covers({8}) && links.covers({3, 8}) && !links.covers({3, 4}));
+  const std::shared_ptr<const Graph> before = links.graph();
+  for (Row row = 1; row < count; row += 2) links.insert(row);
+  links.insert(1);
+  CHECK_EQUAL(count / 2, links.members());
+  CHECK(before != links.graph());
+  const std::vector<float> moved = clustered_rows(random, 1, kDim, 1);
+  for (Row row = 0; row < 100; ++row) {
+    std::copy(moved.begin(), moved.end(), rows.begin() + row * kDim);
+    rows[row * kDim] += static_cast<float>(row);
+    vectors.overwrite(row, rows.data() + row * kDim);
+    links.update(row);
+  }
+  Bitset gate(count);
+  for (Row row = 0; row < count; ++row) {
+    if (row % 3 != 0) gate.set(row);
+  }
+  Scratch scratch;
+  double total = 0;
+  const int queries = 100;
+  for (int i = 0; i < queries; ++i) {
+    const std::vector<float> query = clustered_rows(random, 1, kDim, 1);
+    Ranking ranking(10, vectors, nullptr);
+    search_graph(*links.graph(), vectors, Query(query.data(), kDim, Metric::l2), {gate.words(), count}, 60, kNoLimit, scratch, ranking);
+    std::vector<Label> got;
+    for (const Candidate& candidate : ranking.take()) {
+      CHECK(candidate.row % 2 == 1 && candidate.row % 3 != 0);
+      got.push_back(candidate.row);
+    }
+    CHECK_EQUAL(10U, got.size());
+    total += recall(expected(rows, query.data(), 10, [](Row row) { return row % 2 == 1 && row % 3 != 0; }), got);
+  }
+  CHECK(total / queries > 0.95);
+}
+
 TEST(a_program_promises_the_unions_that_all_its_matches_are_in) {
   const auto unions = [](const std::vector<std::uint64_t>& words) {
     return required_unions(Program(words.data(), words.size(), Operands::tags_only));

@@ -1,6 +1,7 @@
 // The planner as a function, and the measurements that feed it.
 
 #include <cmath>
+#include <limits>
 
 #include "calibration.hpp"
 #include "check.hpp"
@@ -17,18 +18,18 @@ Workload workload_of(Row rows, std::uint64_t matching) {
   workload.total = rows;
   workload.cardinality = matching;
   workload.k = 10;
-  workload.needs = {60, 150, rows};
+  workload.profile = {rows, 60, 150, 1100, 2300, 15, 60, 90};
   return workload;
 }
 
 }  // namespace
 
 TEST(plan_scans_small_sets_and_walks_for_large_ones) {
-  CHECK(choose_plan(workload_of(1000000, 0), kNominalCosts).strategy == Strategy::empty);
-  CHECK(choose_plan(workload_of(1000000, 10), kNominalCosts).strategy == Strategy::exact);
-  CHECK(choose_plan(workload_of(1000000, 5000), kNominalCosts).strategy == Strategy::exact);
-  CHECK(choose_plan(workload_of(1000000, 500000), kNominalCosts).strategy == Strategy::sweep);
-  CHECK(choose_plan(workload_of(1000000, 1000000), kNominalCosts).strategy == Strategy::graph);
+  CHECK(choose_plan(workload_of(1000000, 0)).strategy == Strategy::empty);
+  CHECK(choose_plan(workload_of(1000000, 10)).strategy == Strategy::exact);
+  CHECK(choose_plan(workload_of(1000000, 5000)).strategy == Strategy::exact);
+  CHECK(choose_plan(workload_of(1000000, 500000)).strategy == Strategy::sweep);
+  CHECK(choose_plan(workload_of(1000000, 1000000)).strategy == Strategy::graph);
 }
 
 TEST(plan_never_spends_more_than_half_an_exact_scan_on_a_walk) {
@@ -42,14 +43,15 @@ TEST(plan_never_spends_more_than_half_an_exact_scan_on_a_walk) {
     workload.cardinality = random() % (workload.total + 1);
     workload.k = static_cast<std::uint32_t>(1 + random() % 200);
     workload.ef = random() % 2 == 0 ? 0 : static_cast<std::uint32_t>(random() % 500);
-    const Costs costs{{1.0 + static_cast<double>(random() % 20), 0.01}, {1.0 + static_cast<double>(random() % 40), 0.02}};
-    const Plan plan = choose_plan(workload, costs);
+    const auto ns = [&](std::uint64_t most) { return 1.0F + static_cast<float>(random() % most); };
+    workload.profile = {1 + static_cast<Row>(random() % workload.rows), 40, 130, 700, 2000, ns(20), ns(60), ns(100)};
+    const Plan plan = choose_plan(workload);
     if (plan.strategy != Strategy::graph && plan.strategy != Strategy::sweep) continue;
     ++walks;
     CHECK(plan.cost_graph_ns < plan.cost_exact_ns / 2);
     CHECK(plan.ef >= workload.k);
     CHECK(plan.max_distances > 0);
-    CHECK(static_cast<double>(plan.max_distances) * costs.gather.of(workload.dim) <= plan.cost_exact_ns / 2);
+    CHECK(static_cast<double>(plan.max_distances) * workload.profile.step_ns <= plan.cost_exact_ns / 2 + 1);
   }
   CHECK(walks > 100);
 }
@@ -57,72 +59,77 @@ TEST(plan_never_spends_more_than_half_an_exact_scan_on_a_walk) {
 TEST(plan_scans_when_exact_unmeasured_or_without_a_graph) {
   Workload exact = workload_of(1000000, 1000000);
   exact.accuracy = Accuracy::exact;
-  CHECK(choose_plan(exact, kNominalCosts).strategy == Strategy::exact);
+  CHECK(choose_plan(exact).strategy == Strategy::exact);
   Workload unmeasured = workload_of(1000000, 1000000);
-  unmeasured.needs = {};
-  CHECK(choose_plan(unmeasured, kNominalCosts).strategy == Strategy::exact);
+  unmeasured.profile = {};
+  CHECK(choose_plan(unmeasured).strategy == Strategy::exact);
   unmeasured.ef = 100;
-  CHECK(choose_plan(unmeasured, kNominalCosts).strategy == Strategy::graph);
+  CHECK(choose_plan(unmeasured).strategy == Strategy::graph);
   Workload without = workload_of(1000000, 1000000);
   without.indexed = 0;
-  const Plan plan = choose_plan(without, kNominalCosts);
+  const Plan plan = choose_plan(without);
   CHECK(plan.strategy == Strategy::exact);
   CHECK(std::isinf(plan.cost_graph_ns));
 }
 
 TEST(default_ef_grows_with_k_and_rows_and_stays_above_k) {
-  const BeamNeeds needs{40, 130, 20000};
+  const GraphProfile profile{20000, 40, 130, 700, 2000, 15, 60, 90};
   std::uint32_t last = 0;
   for (std::uint32_t k = 1; k < 3000; k += 7) {
-    const std::uint32_t ef = default_ef(needs, k, 20000);
+    const std::uint32_t ef = default_ef(profile, k, 20000);
     CHECK(ef >= last);
     CHECK(ef > k);
-    CHECK(default_ef(needs, k, 200000) >= ef);
+    CHECK(default_ef(profile, k, 200000) >= ef);
     last = ef;
   }
-  CHECK(default_ef(needs, 10, 20000) >= 40);
-  CHECK(default_ef(needs, 100, 20000) >= 130);
+  CHECK(default_ef(profile, 10, 20000) >= 40);
+  CHECK(default_ef(profile, 100, 20000) >= 130);
+  CHECK(walk_distances(profile, 40) == 700);
+  CHECK(std::abs(walk_distances(profile, 130) - 2000) < 1);
 }
 
-TEST(measured_needs_tell_easy_data_from_hard) {
-  std::mt19937_64 random = seeded("needs", 62);
+TEST(a_measured_profile_tells_easy_data_from_hard) {
+  std::mt19937_64 random = seeded("profiles", 62);
   constexpr Row kRows = 3000;
   constexpr std::uint32_t kDim = 32;
   const std::atomic<bool> go_on{false};
-  const auto needs_of = [&](const std::vector<float>& rows) {
+  const auto profile_of = [&](const std::vector<float>& rows) {
     Vectors vectors(kDim, Metric::l2);
     vectors.append(rows.data(), kRows);
     Graph graph(vectors, {8, 60, 3}, kRows);
     for (Row row = 0; row < kRows; ++row) graph.insert(row, row);
-    return *measure_needs(graph, vectors, kRows, go_on);
+    return *measure_profile(graph, vectors, kRows, go_on);
   };
   std::vector<float> line(kRows * kDim);  // one intrinsic dimension
   for (Row row = 0; row < kRows; ++row) {
     const float place = static_cast<float>(random() % 1000000) * 1e-3F;
     for (std::uint32_t i = 0; i < kDim; ++i) line[row * kDim + i] = place * static_cast<float>(i + 1);
   }
-  const BeamNeeds easy = needs_of(line);
-  const BeamNeeds hard = needs_of(normal_values(random, kRows * kDim));
+  const GraphProfile easy = profile_of(line);
+  const GraphProfile hard = profile_of(normal_values(random, kRows * kDim));
   CHECK(easy.ef10 * 3 < hard.ef10);
   CHECK(easy.ef10 <= easy.ef100);
   CHECK(hard.ef10 <= hard.ef100);
   CHECK_EQUAL(kRows, hard.rows);
+  CHECK(is_plausible(easy));
+  CHECK(is_plausible(hard));
 
   Vectors vectors(kDim, Metric::l2);
   vectors.append(line.data(), kRows);
   Graph graph(vectors, {8, 60, 3}, kRows);
   for (Row row = 0; row < 500; ++row) graph.insert(row, row);
   const std::atomic<bool> stop{true};
-  CHECK(!measure_needs(graph, vectors, 500, stop).has_value());
+  CHECK(!measure_profile(graph, vectors, 500, stop).has_value());
 }
 
-TEST(measured_costs_are_positive_and_measured_once) {
-  const Costs& costs = measured_costs();
-  for (const std::uint32_t dim : {1U, 100U, 2000U}) {
-    CHECK(costs.stream.of(dim) > 0);
-    CHECK(costs.gather.of(dim) > 0);
-  }
-  CHECK(&costs == &measured_costs());
+TEST(a_nominal_profile_is_plausible_and_a_made_up_one_is_not) {
+  for (const std::uint32_t dim : {1U, 100U, 65536U}) CHECK(is_plausible(nominal_profile(dim)));
+  GraphProfile profile = nominal_profile(8);
+  profile.step_ns = std::numeric_limits<float>::quiet_NaN();
+  CHECK(!is_plausible(profile));
+  profile = nominal_profile(8);
+  profile.ef100 = profile.ef10 - 1;
+  CHECK(!is_plausible(profile));
 }
 
 }  // namespace vecdb::test

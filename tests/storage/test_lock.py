@@ -31,7 +31,7 @@ def test_a_lock_held_by_another_process_names_path_and_process(tmp_path: Path) -
     try:
         assert holder.stdout is not None
         assert b"held\n" == holder.stdout.readline()
-        with pytest.raises(Locked, match=f"{tmp_path}.*process {holder.pid}.*mode='r'"):
+        with pytest.raises(Locked, match=f"{tmp_path}.*process {holder.pid};"):
             WriterLock.acquire(tmp_path, timeout=0.02)
     finally:
         holder.communicate()

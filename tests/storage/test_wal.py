@@ -217,6 +217,15 @@ def test_marks_fit_behind_a_full_segment(directory: Path, monkeypatch: pytest.Mo
     assert [1, 2] == [lsn for lsn, _ in read_log(directory, clean_lsn=4)]
 
 
+def test_a_call_does_not_take_the_room_of_the_marks(directory: Path) -> None:
+    room = len(contents(directory)["00000000000000000001.log"]) - 64 - 2 * 40
+    opened = open_log(directory)
+    opened.write(bytes(room - 40 - 40))
+    opened.write(b"")
+    opened.write(b"")
+    assert ["00000000000000000001.log", "00000000000000000003.log"] == list(contents(directory))
+
+
 def test_an_orderly_end_is_marked_and_needs_no_mending(directory: Path) -> None:
     opened = open_log(directory)
     opened.write(b"call")

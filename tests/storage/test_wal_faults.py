@@ -260,8 +260,11 @@ def test_an_interrupt_while_the_caller_handles_an_error_is_no_failure(directory:
     with monkeypatch.context() as patch:
         patch.setattr(files, "system", RaisesOnce(at=1, after=False))
         try:
-            raise OSError("something else")
-        except OSError:
+            try:
+                raise OSError("something else")
+            finally:
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
             with pytest.raises(KeyboardInterrupt):
                 opened.write(b"second")
     assert opened.log.failed is None

@@ -1,6 +1,6 @@
 """
-The checkpoint: what makes the applied state the durable base, so that the log before it can go. DESIGN section 4
-gives the order, docs/file_format.md the cases.
+The checkpoint: what makes the applied state the durable base, so that the log before it can go; docs/file_format.md
+gives the order and the cases.
 
 Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only
 switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it. A failed sync of rows
