@@ -56,9 +56,7 @@ class Bitset {
     clear_padding();
   }
 
-  bool contains(std::uint32_t position) const {
-    return position < size_ && ((words_[position >> 6] >> (position & 63)) & 1) != 0;
-  }
+  bool contains(std::uint32_t position) const { return position < size_ && ((words_[position >> 6] >> (position & 63)) & 1) != 0; }
 
   // REQUIRES: position < size(), for set and reset.
   void set(std::uint32_t position) { words_[position >> 6] |= std::uint64_t{1} << (position & 63); }

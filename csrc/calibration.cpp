@@ -1,3 +1,5 @@
+// Truth by a blocked scan, then walks with ever wider beams until both recalls are reached; scans and walks are timed on the way.
+
 #include "calibration.hpp"
 
 #include <time.h>
@@ -128,7 +130,8 @@ double share_found(const std::vector<Candidate>& truth, const std::vector<Scored
   return std::min(1.0, static_cast<double>(found) / static_cast<double>(k));
 }
 
-Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<Sample>& samples, std::uint32_t ef, Scratch& scratch) {
+Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<Sample>& samples, std::uint32_t ef,
+                 Scratch& scratch) {
   Recall recall;
   for (const Sample& sample : samples) {
     const LeftOutTarget target{vectors, sample.row};
@@ -161,7 +164,8 @@ Crossing crossing(double low_ef, double low_recall, double ef, double recall, do
 bool is_plausible(const GraphProfile& profile) {
   const auto is_cost = [](float value) { return value >= 0.1F && value <= 1e9F; };
   return profile.ef10 >= 1 && profile.ef100 >= profile.ef10 && is_cost(profile.distances10) && is_cost(profile.distances100) &&
-         profile.distances100 >= profile.distances10 && is_cost(profile.stream_ns) && is_cost(profile.gather_ns) && is_cost(profile.step_ns);
+         profile.distances100 >= profile.distances10 && is_cost(profile.stream_ns) && is_cost(profile.gather_ns) &&
+         is_cost(profile.step_ns);
 }
 
 GraphProfile nominal_profile(std::uint32_t dim) {
@@ -217,15 +221,16 @@ std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& v
 std::uint32_t default_ef(const GraphProfile& profile, std::uint32_t k, Row rows) {
   const double position = std::log10(static_cast<double>(std::max(k, kFew)) / kFew);  // 0 at k = 10, 1 at k = 100
   const double ratio = static_cast<double>(profile.ef100) / profile.ef10;
-  const double at_k = position <= 1 ? profile.ef10 * std::pow(ratio, position)
-                                    : profile.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
+  const double at_k =
+      position <= 1 ? profile.ef10 * std::pow(ratio, position) : profile.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
   const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / profile.rows), kGrowth);
   return static_cast<std::uint32_t>(std::min<double>(std::max(at_k * growth * kMargin, kOverK * k), UINT32_MAX));
 }
 
 double walk_distances(const GraphProfile& profile, std::uint32_t ef) {
   const double span = static_cast<double>(profile.ef100) / profile.ef10;
-  const double exponent = span > 1.5 ? std::log(static_cast<double>(profile.distances100) / profile.distances10) / std::log(span) : kDistancesExponent;
+  const double growth = static_cast<double>(profile.distances100) / profile.distances10;
+  const double exponent = span > 1.5 ? std::log(growth) / std::log(span) : kDistancesExponent;
   return profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, std::clamp(exponent, 0.5, 1.0));
 }
 

@@ -177,8 +177,8 @@ vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const ui
   });
 }
 
-vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation,
-                                    const uint8_t* buffer, uint64_t buffer_size, uint64_t* out_lsn, uint64_t* out_rows) {
+vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, const uint8_t* buffer,
+                                    uint64_t buffer_size, uint64_t* out_lsn, uint64_t* out_rows) {
   return guarded([&] {
     need(out_lsn, 1, "out_lsn");
     need(out_rows, 1, "out_rows");

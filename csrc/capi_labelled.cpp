@@ -213,8 +213,7 @@ vecdb_status vecdb_labelled_save(vecdb_labelled* index, uint8_t* buffer, uint64_
   });
 }
 
-vecdb_status vecdb_labelled_save_tags(vecdb_labelled* index, uint32_t main_crc, uint8_t* buffer, uint64_t buffer_size,
-                                      uint64_t* out_size) {
+vecdb_status vecdb_labelled_save_tags(vecdb_labelled* index, uint32_t main_crc, uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size) {
   return vecdb::guarded([&] {
     vecdb::need(index, "index");
     vecdb::write_or_count(buffer, buffer_size, out_size, [&](vecdb::Writer& out) {

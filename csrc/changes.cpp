@@ -1,3 +1,5 @@
+// Checks the arrays of a change one by one, and sorts them by tag and by column.
+
 #include "changes.hpp"
 
 #include <algorithm>
@@ -25,7 +27,8 @@ void check_offset(Offset offset, std::uint64_t end, const char* name, std::uint6
   }
 }
 
-std::vector<TagEntry> tag_entries(const Offset* offsets, const std::uint64_t* tags, std::uint64_t count, std::uint64_t end, const char* name) {
+std::vector<TagEntry> tag_entries(const Offset* offsets, const std::uint64_t* tags, std::uint64_t count, std::uint64_t end,
+                                  const char* name) {
   need(offsets, count, name);
   need(tags, count, name);
   std::vector<TagEntry> entries;
@@ -55,7 +58,8 @@ std::vector<ColumnBatch> column_entries(const RawColumns& raw, std::uint64_t end
   for (std::uint64_t i = 0; i < raw.count; ++i) {
     check_offset(raw.offsets[i], end, name, i);
     if (std::isnan(raw.values[i])) {
-      throw Error(Code::invalid_argument, std::string(name) + "[" + std::to_string(i) + "] has the value NaN, which has no place in an order");
+      throw Error(Code::invalid_argument,
+                  std::string(name) + "[" + std::to_string(i) + "] has the value NaN, which has no place in an order");
     }
     by_column[raw.columns[i]].push_back({raw.values[i], raw.rests[i], raw.offsets[i]});
   }
@@ -73,7 +77,8 @@ PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end)
   need(changes.tombstones, changes.tombstone_count, "tombstones");
   for (std::uint64_t i = 0; i < changes.tombstone_count; ++i) check_offset(changes.tombstones[i], end, "tombstones", i);
   PreparedEntries entries;
-  entries.tags_removed = tag_entries(changes.tag_removed_offsets, changes.tag_removed, changes.tag_removed_count, end, "tag_removed_offsets");
+  entries.tags_removed =
+      tag_entries(changes.tag_removed_offsets, changes.tag_removed, changes.tag_removed_count, end, "tag_removed_offsets");
   entries.tags_added = tag_entries(changes.tag_added_offsets, changes.tag_added, changes.tag_added_count, end, "tag_added_offsets");
   entries.columns_removed = column_entries({changes.column_removed, changes.column_removed_offsets, changes.column_removed_values,
                                             changes.column_removed_rests, changes.column_removed_count},

@@ -21,7 +21,7 @@ struct PreparedEntries {
   std::vector<ColumnBatch> columns_added;
 };
 
-// Throws Error invalid_argument when an array is missing, an offset is at or beyond end, or a value is NaN. end is the count after the change.
+// Throws Error invalid_argument when an array is missing, an offset is at or beyond end (the count after the change), or a value is NaN.
 PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end);
 
 }  // namespace vecdb

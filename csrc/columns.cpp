@@ -1,3 +1,5 @@
+// A column as two sorted runs: look-up by binary search in both, removal by marking, merging when the second has grown.
+
 #include "columns.hpp"
 
 #include <algorithm>
@@ -19,9 +21,7 @@ bool entry_less(const ColumnEntry& a, const ColumnEntry& b) {
   return a.offset < b.offset;
 }
 
-bool entry_equal(const ColumnEntry& a, const ColumnEntry& b) {
-  return a.value == b.value && a.rest == b.rest && a.offset == b.offset;
-}
+bool entry_equal(const ColumnEntry& a, const ColumnEntry& b) { return a.value == b.value && a.rest == b.rest && a.offset == b.offset; }
 
 bool below(const ColumnEntry& entry, const ColumnValue& bound) {
   return entry.value != bound.value ? entry.value < bound.value : entry.rest < bound.rest;

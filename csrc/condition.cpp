@@ -1,3 +1,5 @@
+// A program is walked twice: once by Checker, which trusts nothing, once by Evaluator, which trusts Checker.
+
 #include "condition.hpp"
 
 #include <algorithm>
@@ -259,8 +261,7 @@ Selection select_bits(Bitset bits) {
 
 }  // namespace
 
-Program::Program(const std::uint64_t* words, std::uint64_t size, Operands operands)
-    : words_(words), size_(static_cast<std::size_t>(size)) {
+Program::Program(const std::uint64_t* words, std::uint64_t size, Operands operands) : words_(words), size_(static_cast<std::size_t>(size)) {
   Checker(words, size, operands).run();
 }
 

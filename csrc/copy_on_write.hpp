@@ -25,9 +25,7 @@ class CopyOnWrite {
   class Lease {
    public:
     Lease() = default;
-    explicit Lease(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {
-      shared_->leases.fetch_add(1, std::memory_order_relaxed);
-    }
+    explicit Lease(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) { shared_->leases.fetch_add(1, std::memory_order_relaxed); }
     Lease(Lease&& other) noexcept : shared_(std::move(other.shared_)) {}
     Lease& operator=(Lease&& other) noexcept {
       release();

@@ -69,9 +69,7 @@ float sse2(const float* a, const float* b, std::size_t dim) noexcept {
 
 #define VECDB_AVX2 __attribute__((target("avx2,fma"), always_inline)) static inline
 
-VECDB_AVX2 float add_lanes(__m256 sum) {
-  return add_lanes(_mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1)));
-}
+VECDB_AVX2 float add_lanes(__m256 sum) { return add_lanes(_mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1))); }
 
 struct Avx2L2 : L2Step {
   VECDB_AVX2 __m256 add(__m256 sum, __m256 a, __m256 b) {

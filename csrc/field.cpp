@@ -1,3 +1,5 @@
+// The rows of a field as changes publish and bury them.
+
 #include "field.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Rows are claimed in small units; what is covered ends at the lowest unit that somebody is still at.
+
 #include "field_graph.hpp"
 
 #include <algorithm>

@@ -22,8 +22,8 @@ namespace vecdb {
 namespace {
 
 using Hnsw = hnswlib::HierarchicalNSW<float>;
-using Selection = std::priority_queue<std::pair<float, hnswlib::tableint>, std::vector<std::pair<float, hnswlib::tableint>>,
-                                      Hnsw::CompareByFirst>;
+using Selection =
+    std::priority_queue<std::pair<float, hnswlib::tableint>, std::vector<std::pair<float, hnswlib::tableint>>, Hnsw::CompareByFirst>;
 
 constexpr int kMaxLevel = 63;
 constexpr std::size_t kHugeFrom = std::size_t{8} << 20;

@@ -1,3 +1,5 @@
+// Header, levels, counts, links; written in one pass over the nodes, read in two: one that checks and one that fills a graph.
+
 #include "graph_file.hpp"
 
 #include <algorithm>
@@ -94,7 +96,9 @@ Header read_header(const std::uint8_t* buffer, std::uint64_t size) {
   Reader in(buffer, kHeaderBytes, kWhat);
   if (std::memcmp(in.bytes(sizeof(kMagic)), kMagic, sizeof(kMagic)) != 0) corrupt("its first 8 bytes are not those of a graph file");
   const std::uint32_t version = in.u32();
-  if (version != kVersion) corrupt("it has format " + std::to_string(version) + ", expected " + std::to_string(kVersion) + "; was it written by a newer vecdb?");
+  if (version != kVersion) {
+    corrupt("it has format " + std::to_string(version) + ", expected " + std::to_string(kVersion) + "; was it written by a newer vecdb?");
+  }
   expect("the header's size", in.u32(), kHeaderBytes);
   Reader tail(buffer + kHeaderBytes - 4, 4, kWhat);
   expect("the header's checksum", crc32c(0, buffer, kHeaderBytes - 4), tail.u32());
@@ -255,7 +259,8 @@ void save_graph(const Graph& graph, const GraphIdentity& identity, const GraphSt
   const Row rows = state.rows;
   const Lists lists = count_lists(graph, rows);
   if (size < total_size(rows, lists)) {
-    throw Error(Code::capacity, "the buffer has " + std::to_string(size) + " bytes, the graph needs " + std::to_string(total_size(rows, lists)));
+    throw Error(Code::capacity,
+                "the buffer has " + std::to_string(size) + " bytes, the graph needs " + std::to_string(total_size(rows, lists)));
   }
   Header header{identity, state, lists.nodes, lists.entry.node, lists.entry.level, {}};
 
@@ -292,14 +297,13 @@ LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const Gra
   check_entry(body, header);
   check_links(body, header);
 
-  const std::uint64_t room = std::uint64_t{max_rows} + max_rows / 4;
-  auto graph = std::make_unique<Graph>(vectors, options, static_cast<Node>(std::min<std::uint64_t>(std::max<std::uint64_t>(room, 1), UINT32_MAX)));
+  const std::uint64_t room = std::clamp<std::uint64_t>(std::uint64_t{max_rows} + max_rows / 4, 1, UINT32_MAX);
+  auto graph = std::make_unique<Graph>(vectors, options, static_cast<Node>(room));
   for (Node node = 0; node < header.state.rows; ++node) {
     if (body.levels[node] != 0) graph->restore_node(node, node, body.levels[node] - 1);
   }
-  for_each_list(body, header, [&](Node node, int level, const Node* links, std::uint32_t count) {
-    graph->restore_links(node, level, links, count);
-  });
+  for_each_list(body, header,
+                [&](Node node, int level, const Node* links, std::uint32_t count) { graph->restore_links(node, level, links, count); });
   if (header.nodes != 0) graph->restore_entry({header.entry_node, header.entry_level});
   return {std::move(graph), header.state};
 }

@@ -1,4 +1,4 @@
-// The graph of a field as the bytes of a derived file, and back. The bytes are described in docs/file_format.md, "Graph files".
+// The graph of a field as the bytes of a derived file, and back. docs/file_format.md, "Graph files", has the bytes.
 //
 // Invariant: what load returns has passed every check: checksums, identity, sizes, and each level, link and entry. Thread rule: save runs
 // while nothing is inserted; otherwise pure functions.

@@ -1,3 +1,5 @@
+// Ids in the order of their offsets, texts in an arena without gaps but at the ends of its chunks.
+
 #include "ids.hpp"
 
 #include <cstring>
@@ -80,7 +82,8 @@ std::string_view Ids::text(std::uint64_t place) const {
   const std::uint64_t start = start_of(place);
   const std::uint64_t length = length_of(place);
   if (start > end || length > end - start || (length > 0 && length > arena_.contiguous_from(start))) {
-    throw Error(Code::invalid_argument, "no str id lies at place " + std::to_string(place) + "; pass a place that a search or get_ids gave");
+    throw Error(Code::invalid_argument,
+                "no str id lies at place " + std::to_string(place) + "; pass a place that a search or get_ids gave");
   }
   return text_at(place);
 }

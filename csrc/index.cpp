@@ -1,3 +1,5 @@
+// The writing half of Index, and its look-ups; searches are in index_search.cpp.
+
 #include "index.hpp"
 
 #include <algorithm>
@@ -63,7 +65,7 @@ void Index::expect_checksums(std::uint32_t number, const std::uint32_t* crcs, st
 
 void Index::check_whole() const {
   if (is_broken_) {
-    throw Error(Code::internal, "memory ran out in the middle of an earlier change, so that this index is not whole any more; open it again");
+    throw Error(Code::internal, "memory ran out in the middle of an earlier change, so that this index is not whole; open it again");
   }
 }
 
@@ -79,8 +81,8 @@ void Index::check_changes(const vecdb_changes& changes) const {
   Ids::check(id_batch(changes));
   if (changes.count == 0) return;
   if (changes.present == nullptr && !fields_.empty()) {
-    throw Error(Code::invalid_argument, "present is NULL, expected " + std::to_string(fields_.size()) + " rows of " +
-                                            std::to_string(changes.count) + " bytes");
+    throw Error(Code::invalid_argument,
+                "present is NULL, expected " + std::to_string(fields_.size()) + " rows of " + std::to_string(changes.count) + " bytes");
   }
   for (const std::unique_ptr<Field>& field : fields_) {
     field->check(changes.count, changes.present + std::size_t{field->number()} * changes.count);
@@ -206,7 +208,11 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
     live_rows = field.live_count();
     graph = field.graph().view();
   }
-  return {rows, live_rows, graph.indexed, field.vectors().vector_bytes(), field.vectors().norm_bytes(),
+  return {rows,
+          live_rows,
+          graph.indexed,
+          field.vectors().vector_bytes(),
+          field.vectors().norm_bytes(),
           graph.graph == nullptr ? 0 : graph.graph->bytes()};
 }
 

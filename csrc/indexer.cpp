@@ -1,3 +1,5 @@
+// Threads that take units from the field with the longest tail, and leave when there is none worth one.
+
 #include "indexer.hpp"
 
 #include <algorithm>
@@ -91,10 +93,11 @@ void Indexer::work(Worker& self) noexcept {
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     progress_.notify_all();
-    if (failure) failure_ = failure;
+    const bool has_failed = failure != nullptr;
+    if (has_failed) failure_ = std::move(failure);  // with it goes the exception: whoever throws it again is its only owner
     // Looked at again under the lock: work that appeared since then either is seen here, or its wake() finds this thread gone.
     const bool is_surplus = running_ > threads_;
-    if (failure || stopping_ || is_surplus || (!has_worked && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
+    if (has_failed || stopping_ || is_surplus || (!has_worked && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
       --running_;
       self.has_ended = true;
       return;

@@ -83,7 +83,7 @@ void LabelledIndex::add(const float* rows, const Label* labels, std::uint64_t co
   const std::uint32_t dim = content_.options.dim;
   if (places == Places::deleted_first && content_.options.deleted_places == DeletedPlaces::kept) {
     throw Error(Code::invalid_argument,
-                "Replacement of deleted elements is disabled in constructor: make the index with allow_replace_deleted to use replace_deleted");
+                "Replacement of deleted elements is disabled in constructor: make the index with allow_replace_deleted");
   }
   check_finite(rows, count, dim, "row");
   std::mutex next_mutex;

@@ -40,8 +40,8 @@ struct LabelledQuery {
 };
 
 struct LabelledHits {
-  Label* labels;         // query_count x k
-  float* distances;      // squared l2, or 1 - dot
+  Label* labels;     // query_count x k
+  float* distances;  // squared l2, or 1 - dot
   std::uint32_t* counts;
 };
 

@@ -17,7 +17,8 @@ namespace vecdb {
 // Throws Error invalid_argument for a content without graph.
 void write_main_file(const LabelledContent& content, Writer& out);
 
-// options say what a file does not (dim, metric, seed, deleted_places); their max_elements is taken unless it is 0 or below the file's count.
+// options say what a file does not (dim, metric, seed, deleted_places); their max_elements is taken unless it is 0 or below the count in
+// the file.
 // Throws Error corruption.
 LabelledContent read_main_file(const LabelledOptions& options, const std::uint8_t* data, std::size_t size);
 

@@ -30,8 +30,6 @@ constexpr std::uint32_t kLinks = 2;
 
 std::string number(std::uint64_t value) { return std::to_string(value); }
 
-// ---- writing
-
 void write_tags(const LabelledContent& content, Writer& out) {
   std::map<Tag, std::vector<Node>> by_tag;
   content.tag_lists.for_each([&](Offset node, const std::vector<Tag>& tags) {
@@ -95,8 +93,6 @@ void write_sections(const LabelledContent& content, Writer& out) {
     write_section(kLinks, out, [&](Writer& body) { write_links(*links, body); });
   }
 }
-
-// ---- reading
 
 void read_tags(LabelledContent& content, Reader& in) {
   const std::uint64_t tags = in.u64();
@@ -196,7 +192,9 @@ std::uint32_t check_header(Reader& in, const std::uint8_t* data, std::size_t siz
   const std::uint64_t named_size = in.u64();
   const std::uint32_t sections = in.u32();
   const std::uint32_t header_crc = in.u32();
-  if (header_crc != crc32c(0, data, kHeaderBytes - sizeof(header_crc))) fail("the checksum of its header is wrong; restore it from a backup");
+  if (header_crc != crc32c(0, data, kHeaderBytes - sizeof(header_crc))) {
+    fail("the checksum of its header is wrong; restore the file from a backup, or remove it to load without tags");
+  }
   if (version != kVersion) {
     fail("it has version " + number(version) + ", expected " + number(kVersion) + "; was it written by a newer vecdb?");
   }

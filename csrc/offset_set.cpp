@@ -1,3 +1,5 @@
+// Set operations: the shortest list decides the cost, bitsets are combined word by word, complements by De Morgan.
+
 #include "offset_set.hpp"
 
 #include <algorithm>
@@ -117,9 +119,8 @@ std::vector<Offset> OffsetSet::take_list() && {
 OffsetSet intersection(std::vector<OffsetSet> sets, Offset universe) {
   // Lists before bitsets, short before long, complements last: the first one bounds the work.
   const auto rank = [](const OffsetSet& set) { return (set.is_complement() ? 2 : 0) + (set.is_list() ? 0 : 1); };
-  std::sort(sets.begin(), sets.end(), [&](const OffsetSet& a, const OffsetSet& b) {
-    return rank(a) != rank(b) ? rank(a) < rank(b) : a.list_size() < b.list_size();
-  });
+  std::sort(sets.begin(), sets.end(),
+            [&](const OffsetSet& a, const OffsetSet& b) { return rank(a) != rank(b) ? rank(a) < rank(b) : a.list_size() < b.list_size(); });
   if (sets.empty()) return OffsetSet::all();
   if (sets.front().is_complement()) {
     return union_of_listed(std::move(sets), universe).complement();

@@ -1,3 +1,5 @@
+// The cost model.
+
 #include "plan.hpp"
 
 #include <algorithm>
@@ -14,10 +16,15 @@ constexpr double kSweepExponent = -0.83;
 // How much of a scan still streams when a share of the rows is left out: at a half nearly nothing does.
 constexpr double kStreamExponent = 4.0;
 
-double exact_cost(const Workload& workload, const GraphProfile& profile) {
-  const double matching = static_cast<double>(workload.cardinality);
-  const double streamed = std::pow(matching / std::max(1.0, static_cast<double>(workload.rows)), kStreamExponent);
-  return matching * (streamed * profile.stream_ns + (1 - streamed) * profile.gather_ns);
+// What a walk may cost, and from where on it is tried, in exact scans: the cost of walks differs from query to query, and one that gives up
+// was for nothing.
+constexpr double kBudget = 1.0 / 2;
+constexpr double kWorthTrying = 1.0 / 3;
+
+// What a scan pays for a row that matches, where this share of the rows does.
+double scanned_row_ns(double share, const GraphProfile& profile) {
+  const double streamed = std::pow(share, kStreamExponent);
+  return streamed * profile.stream_ns + (1 - streamed) * profile.gather_ns;
 }
 
 }  // namespace
@@ -27,20 +34,20 @@ Plan choose_plan(const Workload& workload) {
   plan.cost_graph_ns = std::numeric_limits<double>::infinity();
   if (workload.cardinality == 0) return plan;
   const GraphProfile profile = workload.profile.is_known() ? workload.profile : nominal_profile(workload.dim);
+  const double share = static_cast<double>(workload.cardinality) / static_cast<double>(workload.rows);
+  const double row_ns = scanned_row_ns(share, profile);
   plan.strategy = Strategy::exact;
-  plan.cost_exact_ns = exact_cost(workload, profile);
+  plan.cost_exact_ns = static_cast<double>(workload.cardinality) * row_ns;
   if (!workload.has_choice()) return plan;
 
-  const double share = static_cast<double>(workload.cardinality) / static_cast<double>(workload.rows);
   const std::uint32_t ef = workload.ef != 0 ? std::max(workload.ef, workload.k) : default_ef(profile, workload.k, workload.indexed);
-  const double tail = share * static_cast<double>(workload.rows - workload.indexed) * profile.gather_ns;
+  const double tail = share * static_cast<double>(workload.rows - workload.indexed) * row_ns;
   const double distances = std::min<double>(workload.indexed, walk_distances(profile, ef) * std::pow(share, kSweepExponent));
   plan.cost_graph_ns = distances * profile.step_ns + tail;
-  const double budget = plan.cost_exact_ns / 2;
-  if (plan.cost_graph_ns >= budget) return plan;
+  if (plan.cost_graph_ns >= plan.cost_exact_ns * kWorthTrying) return plan;
   plan.strategy = workload.cardinality == workload.total ? Strategy::graph : Strategy::sweep;
   plan.ef = ef;
-  plan.max_distances = static_cast<std::uint64_t>((budget - tail) / profile.step_ns);
+  plan.max_distances = static_cast<std::uint64_t>((plan.cost_exact_ns * kBudget - tail) / profile.step_ns);
   return plan;
 }
 

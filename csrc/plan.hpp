@@ -1,7 +1,7 @@
 // Which way a search goes: an exact scan, or a walk over the graph, by exact cardinality and by the costs that were measured on the graph.
 //
-// Invariant: a graph is chosen only when its predicted cost is below half of the exact scan's, and gets a budget of distances that costs
-// no more than that half; whoever runs it turns to the exact scan when the budget is used up. So the worst case is 1.5 exact scans.
+// Invariant: a walk gets a budget of distances that costs half of an exact scan; whoever runs it turns to the exact scan when the budget is
+// used up, so that the worst case is 1.5 exact scans. A graph is chosen only when its predicted cost is well within that budget.
 // Everything here is a pure function of its arguments.
 #pragma once
 
@@ -35,9 +35,9 @@ struct Workload {
 
 struct Plan {
   Strategy strategy = Strategy::empty;
-  std::uint32_t ef = 0;            // 0 unless a graph is walked
-  double cost_exact_ns = 0;        // predicted, one query
-  double cost_graph_ns = 0;        // infinite without a graph
+  std::uint32_t ef = 0;             // 0 unless a graph is walked
+  double cost_exact_ns = 0;         // predicted, one query
+  double cost_graph_ns = 0;         // infinite without a graph
   std::uint64_t max_distances = 0;  // the walk's budget
 };
 

@@ -1,3 +1,5 @@
+// Where a posting changes between array and bitset, and both of its forms.
+
 #include "postings.hpp"
 
 #include <algorithm>

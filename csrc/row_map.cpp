@@ -1,3 +1,5 @@
+// Rows to offsets by an array, offsets to rows by binary search, sets by 64-bit windows where both run in step.
+
 #include "row_map.hpp"
 
 namespace vecdb {

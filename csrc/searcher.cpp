@@ -1,3 +1,5 @@
+// Walks first, one by one; what they leave unanswered is scanned together, block by block.
+
 #include "searcher.hpp"
 
 #include <algorithm>
@@ -24,7 +26,11 @@ RowSelection rows_of(Selection offsets, const Field::Snapshot& field) {
       rows.count = rows.list.size();
       break;
     case Selection::Form::bits:
-      rows.bits = field.map.is_identity() && offsets.bits.size() == field.map.rows() ? std::move(offsets.bits) : field.map.rows_of(offsets.bits);
+      if (field.map.is_identity() && offsets.bits.size() == field.map.rows()) {
+        rows.bits = std::move(offsets.bits);
+      } else {
+        rows.bits = field.map.rows_of(offsets.bits);
+      }
       rows.count = rows.bits.count();
       break;
   }
@@ -61,7 +67,8 @@ void Searcher::scan(const Query& query, Row first, Row last, Ranking& ranking) c
 bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const FieldGraph::View& graph = parts_.field.graph;
   const ScratchPool::Lease scratch = parts_.scratches.take();
-  const Walk walk = search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
+  const Walk walk =
+      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
   scan(query, graph.indexed, parts_.field.map.rows(), ranking);
   return ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);

@@ -57,9 +57,7 @@ class Searcher {
   class Ties final : public TieBreak {
    public:
     explicit Ties(const Parts& parts) : parts_(parts) {}
-    bool before(Row a, Row b) const override {
-      return parts_.ids.before(parts_.field.map.offset_of(a), parts_.field.map.offset_of(b));
-    }
+    bool before(Row a, Row b) const override { return parts_.ids.before(parts_.field.map.offset_of(a), parts_.field.map.offset_of(b)); }
 
    private:
     const Parts& parts_;

@@ -1,3 +1,5 @@
+// Entries are grouped by tag, so that each posting is changed once for a whole change.
+
 #include "tags.hpp"
 
 #include <algorithm>

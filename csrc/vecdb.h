@@ -31,16 +31,16 @@ typedef enum {
   VECDB_INTERNAL = 7
 } vecdb_status;
 
-const char *vecdb_last_error(void);
+const char* vecdb_last_error(void);
 
 /* Raised whenever a declaration here changes; checked when the extension is imported. */
 uint32_t vecdb_abi_version(void);
 
 /* Names of the kernels in use, such as "avx512". */
-const char *vecdb_kernels(void);
+const char* vecdb_kernels(void);
 
 /* CRC32C (Castagnoli) of data, continuing from crc; start with 0. */
-uint32_t vecdb_crc32c(uint32_t crc, const void *data, uint64_t size);
+uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size);
 
 /* ---- filter programs ---------------------------------------------------------------------------------------- *
  * A program is an array of 64-bit words in postfix order, over a stack of sets of offsets. One word names the
@@ -71,12 +71,7 @@ typedef enum {
   VECDB_OP_NOT = 10
 } vecdb_op;
 
-typedef enum {
-  VECDB_BOUND_GT = 1,
-  VECDB_BOUND_GTE = 2,
-  VECDB_BOUND_LT = 4,
-  VECDB_BOUND_LTE = 8
-} vecdb_bound;
+typedef enum { VECDB_BOUND_GT = 1, VECDB_BOUND_GTE = 2, VECDB_BOUND_LT = 4, VECDB_BOUND_LTE = 8 } vecdb_bound;
 
 /* ---- the index of a collection ------------------------------------------------------------------------------ */
 
@@ -96,83 +91,83 @@ typedef struct {
 
 /* Create an empty index with field_count vector fields, numbered from 0. threads bounds the background workers that
  * move the tail into the graphs; 0 means that nothing is indexed in the background. */
-vecdb_status vecdb_index_create(const vecdb_field *fields, uint32_t field_count, uint32_t threads, vecdb_index **out);
-void vecdb_index_destroy(vecdb_index *index);
+vecdb_status vecdb_index_create(const vecdb_field* fields, uint32_t field_count, uint32_t threads, vecdb_index** out);
+void vecdb_index_destroy(vecdb_index* index);
 /* Change the bound of the background workers; they start if a tail is long. An index is filled with 0, given its saved graphs,
  * and then its threads. */
-vecdb_status vecdb_index_set_threads(vecdb_index *index, uint32_t threads);
+vecdb_status vecdb_index_set_threads(vecdb_index* index, uint32_t threads);
 
 /* Rows are stored before the change that uses them: either appended to anonymous memory, or, for a field backed by a
  * file, written to the file by the caller and then mapped. One field uses one of the two for its whole life.
  * Row r is the r-th present vector in offset order. map_rows maps rows [0, rows) of fd (which may be closed after). */
-vecdb_status vecdb_index_append_rows(vecdb_index *index, uint32_t field, const float *rows, uint64_t count);
-vecdb_status vecdb_index_map_rows(vecdb_index *index, uint32_t field, int32_t fd, uint64_t rows);
+vecdb_status vecdb_index_append_rows(vecdb_index* index, uint32_t field, const float* rows, uint64_t count);
+vecdb_status vecdb_index_map_rows(vecdb_index* index, uint32_t field, int32_t fd, uint64_t rows);
 
 /* Rows in one checksum block: a power of two near 64 KiB of vector bytes. */
 uint32_t vecdb_rows_per_block(uint32_t dim);
 
 /* Checksums of whole blocks, from block 0 on: such a block is compared with its CRC32C before its first use, and a
  * difference is VECDB_CORRUPTION from whatever call met it. Blocks beyond count are trusted. */
-vecdb_status vecdb_index_expect_checksums(vecdb_index *index, uint32_t field, const uint32_t *crcs, uint64_t count);
+vecdb_status vecdb_index_expect_checksums(vecdb_index* index, uint32_t field, const uint32_t* crcs, uint64_t count);
 
 /* One atomic change: searches see all of it or nothing. The caller serialises calls of apply.
  * New offsets follow the last one: first_offset must equal the count so far. */
 typedef struct {
   uint32_t first_offset;
   uint32_t count;
-  const uint64_t *ids;      /* count: the int id, or (start << 16 | length) into id_bytes */
-  const uint8_t *id_kinds;  /* count: vecdb_id_kind */
-  const char *id_bytes;
+  const uint64_t* ids;     /* count: the int id, or (start << 16 | length) into id_bytes */
+  const uint8_t* id_kinds; /* count: vecdb_id_kind */
+  const char* id_bytes;
   uint64_t id_bytes_size;
-  const uint8_t *present;   /* field_count rows of count bytes each: 1 where the offset has a row in that field */
+  const uint8_t* present; /* field_count rows of count bytes each: 1 where the offset has a row in that field */
 
-  const uint32_t *tombstones;
+  const uint32_t* tombstones;
   uint64_t tombstone_count;
 
   /* Pairs (offset, tag). Removals are done before additions. */
-  const uint32_t *tag_removed_offsets;
-  const uint64_t *tag_removed;
+  const uint32_t* tag_removed_offsets;
+  const uint64_t* tag_removed;
   uint64_t tag_removed_count;
-  const uint32_t *tag_added_offsets;
-  const uint64_t *tag_added;
+  const uint32_t* tag_added_offsets;
+  const uint64_t* tag_added;
   uint64_t tag_added_count;
 
   /* Entries (column, offset, value). A value is the pair (v, rest): v is the number rounded to a double, rest is what
    * the rounding lost of an integer (number - v); pairs are ordered lexicographically, so integers compare exactly. */
-  const uint32_t *column_removed;
-  const uint32_t *column_removed_offsets;
-  const double *column_removed_values;
-  const int32_t *column_removed_rests;
+  const uint32_t* column_removed;
+  const uint32_t* column_removed_offsets;
+  const double* column_removed_values;
+  const int32_t* column_removed_rests;
   uint64_t column_removed_count;
-  const uint32_t *column_added;
-  const uint32_t *column_added_offsets;
-  const double *column_added_values;
-  const int32_t *column_added_rests;
+  const uint32_t* column_added;
+  const uint32_t* column_added_offsets;
+  const double* column_added_values;
+  const int32_t* column_added_rests;
   uint64_t column_added_count;
 } vecdb_changes;
 
 /* version counts the applied changes; out_version may be NULL. */
-vecdb_status vecdb_index_apply(vecdb_index *index, const vecdb_changes *changes, uint64_t *out_version);
+vecdb_status vecdb_index_apply(vecdb_index* index, const vecdb_changes* changes, uint64_t* out_version);
 
 /* Drop all entries of these tags | of this column: the payload index that used them is gone. */
-vecdb_status vecdb_index_drop_tags(vecdb_index *index, const uint64_t *tags, uint64_t count);
-vecdb_status vecdb_index_drop_column(vecdb_index *index, uint32_t column);
+vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uint64_t count);
+vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column);
 
 /* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. */
-vecdb_status vecdb_index_help(vecdb_index *index, uint32_t max_points, uint32_t *out_done);
+vecdb_status vecdb_index_help(vecdb_index* index, uint32_t max_points, uint32_t* out_done);
 /* Wait until every tail is empty, at most timeout_ms; works itself when no background worker may. *out_done is 1 when they are.
  * A field with no more rows than its bound has no graph, and no tail in this sense. */
-vecdb_status vecdb_index_wait_indexed(vecdb_index *index, uint32_t timeout_ms, uint32_t *out_done);
+vecdb_status vecdb_index_wait_indexed(vecdb_index* index, uint32_t timeout_ms, uint32_t* out_done);
 
 typedef struct {
   uint32_t field;
   uint32_t k;
-  uint32_t ef;      /* 0: chosen from k and the number of points */
-  uint32_t exact;   /* 1: exact scan */
-  uint32_t threads; /* upper bound of threads for a batch; 0 and 1 mean the calling thread only */
-  const float *queries; /* query_count x dim */
+  uint32_t ef;          /* 0: chosen from k and the number of points */
+  uint32_t exact;       /* 1: exact scan */
+  uint32_t threads;     /* upper bound of threads for a batch; 0 and 1 mean the calling thread only */
+  const float* queries; /* query_count x dim */
   uint64_t query_count;
-  const uint64_t *program;
+  const uint64_t* program;
   uint64_t program_size;
 } vecdb_search;
 
@@ -192,39 +187,39 @@ typedef struct {
 /* k hits a query: out_offsets, out_ids, out_id_kinds, out_scores are query_count x k, best first; row q holds
  * out_counts[q] = min(k, cardinality) of them, the rest is unspecified. An id of kind STR is a place for
  * vecdb_index_id_text. Scores: similarity for cosine and dot, Euclidean distance for l2. plan may be NULL. */
-vecdb_status vecdb_index_search(vecdb_index *index, const vecdb_search *search, uint32_t *out_offsets, uint64_t *out_ids,
-                                uint8_t *out_id_kinds, float *out_scores, uint32_t *out_counts, vecdb_plan *plan);
+vecdb_status vecdb_index_search(vecdb_index* index, const vecdb_search* search, uint32_t* out_offsets, uint64_t* out_ids,
+                                uint8_t* out_id_kinds, float* out_scores, uint32_t* out_counts, vecdb_plan* plan);
 /* What search would do, without doing it. */
-vecdb_status vecdb_index_plan(vecdb_index *index, const vecdb_search *search, vecdb_plan *plan);
+vecdb_status vecdb_index_plan(vecdb_index* index, const vecdb_search* search, vecdb_plan* plan);
 
 /* The live offsets that satisfy the program: how many, or which (ascending, at most capacity of them written, the whole
  * number in *out_count). out_version may be NULL. */
-vecdb_status vecdb_index_count(vecdb_index *index, const uint64_t *program, uint64_t program_size, uint64_t *out_count,
-                               uint64_t *out_version);
-vecdb_status vecdb_index_select(vecdb_index *index, const uint64_t *program, uint64_t program_size, uint32_t *out_offsets,
-                                uint64_t capacity, uint64_t *out_count, uint64_t *out_version);
+vecdb_status vecdb_index_count(vecdb_index* index, const uint64_t* program, uint64_t program_size, uint64_t* out_count,
+                               uint64_t* out_version);
+vecdb_status vecdb_index_select(vecdb_index* index, const uint64_t* program, uint64_t program_size, uint32_t* out_offsets,
+                                uint64_t capacity, uint64_t* out_count, uint64_t* out_version);
 
 /* Copy rows out: out_rows is count x dim, out_present[i] is 0 (and the row zeros) where the offset has no such vector. */
-vecdb_status vecdb_index_get_rows(vecdb_index *index, uint32_t field, const uint32_t *offsets, uint64_t count, float *out_rows,
-                                  uint8_t *out_present);
+vecdb_status vecdb_index_get_rows(vecdb_index* index, uint32_t field, const uint32_t* offsets, uint64_t count, float* out_rows,
+                                  uint8_t* out_present);
 /* Ids of offsets, as vecdb_index_search gives them. */
-vecdb_status vecdb_index_get_ids(vecdb_index *index, const uint32_t *offsets, uint64_t count, uint64_t *out_ids, uint8_t *out_kinds);
+vecdb_status vecdb_index_get_ids(vecdb_index* index, const uint32_t* offsets, uint64_t count, uint64_t* out_ids, uint8_t* out_kinds);
 /* The text of a STR id; the pointer is valid while the index lives. */
-vecdb_status vecdb_index_id_text(vecdb_index *index, uint64_t place, const char **out_text, uint32_t *out_size);
+vecdb_status vecdb_index_id_text(vecdb_index* index, uint64_t place, const char** out_text, uint32_t* out_size);
 
 /* The graph of a field as bytes of a derived file, and back. save with buffer == NULL gives the size, with a buffer it writes
  * exactly *out_size bytes; VECDB_CAPACITY with the size now needed in *out_size when background workers have made the graph larger than
  * the buffer meanwhile. VECDB_NOT_FOUND when there is no graph. Both must be called while no other thread calls apply. load checks every
  * byte it uses, VECDB_CORRUPTION leaves the index as it was. uuid is 16 bytes and must agree; *out_rows is what the graph covers: a
  * graph that is there already and covers as much is kept. */
-vecdb_status vecdb_index_save_graph(vecdb_index *index, uint32_t field, const uint8_t *uuid, uint64_t generation, uint64_t lsn,
-                                    uint8_t *buffer, uint64_t buffer_size, uint64_t *out_size);
-vecdb_status vecdb_index_load_graph(vecdb_index *index, uint32_t field, const uint8_t *uuid, uint64_t generation,
-                                    const uint8_t *buffer, uint64_t buffer_size, uint64_t *out_lsn, uint64_t *out_rows);
+vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
+                                    uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
+vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, const uint8_t* buffer,
+                                    uint64_t buffer_size, uint64_t* out_lsn, uint64_t* out_rows);
 
 typedef struct {
   uint64_t version;
-  uint64_t offsets;      /* handed out so far */
+  uint64_t offsets; /* handed out so far */
   uint64_t live;
   uint64_t id_bytes;
   uint64_t tag_bytes;
@@ -232,7 +227,7 @@ typedef struct {
 } vecdb_index_stats;
 
 typedef struct {
-  uint64_t rows;         /* present rows, dead ones included */
+  uint64_t rows; /* present rows, dead ones included */
   uint64_t live_rows;
   uint64_t indexed_rows; /* rows that the graph covers; the tail is rows - indexed_rows */
   uint64_t vector_bytes;
@@ -240,11 +235,11 @@ typedef struct {
   uint64_t graph_bytes;
 } vecdb_field_stats;
 
-vecdb_status vecdb_index_get_stats(vecdb_index *index, vecdb_index_stats *out);
-vecdb_status vecdb_index_get_field_stats(vecdb_index *index, uint32_t field, vecdb_field_stats *out);
+vecdb_status vecdb_index_get_stats(vecdb_index* index, vecdb_index_stats* out);
+vecdb_status vecdb_index_get_field_stats(vecdb_index* index, uint32_t field, vecdb_field_stats* out);
 
 /* Compare every block of every field with its checksum now. */
-vecdb_status vecdb_index_verify(vecdb_index *index);
+vecdb_status vecdb_index_verify(vecdb_index* index);
 
 /* ---- the labelled index: hnswlib's model, with tags ----------------------------------------------------------- */
 
@@ -260,38 +255,38 @@ typedef struct {
   uint32_t allow_replace_deleted;
 } vecdb_labelled_options;
 
-vecdb_status vecdb_labelled_create(const vecdb_labelled_options *options, vecdb_labelled **out);
-void vecdb_labelled_destroy(vecdb_labelled *index);
+vecdb_status vecdb_labelled_create(const vecdb_labelled_options* options, vecdb_labelled** out);
+void vecdb_labelled_destroy(vecdb_labelled* index);
 
 /* Insert count rows; a label that exists is updated. With replace_deleted a deleted point's place is taken first.
  * VECDB_CAPACITY when max_elements would be passed (the rows before that one are inserted). */
-vecdb_status vecdb_labelled_add(vecdb_labelled *index, const float *rows, const uint64_t *labels, uint64_t count, uint32_t threads,
+vecdb_status vecdb_labelled_add(vecdb_labelled* index, const float* rows, const uint64_t* labels, uint64_t count, uint32_t threads,
                                 uint32_t replace_deleted);
 
 /* program as above, over tags only (OFFSETS, RANGE are refused); allowed, unless NULL, lists the labels that may be hits.
  * out_labels and out_distances are query_count x k, nearest first, out_counts[q] of them valid. Distances are squared l2,
  * and 1 - dot. */
-vecdb_status vecdb_labelled_search(vecdb_labelled *index, const float *queries, uint64_t query_count, uint32_t k, uint32_t ef,
-                                   uint32_t threads, const uint64_t *program, uint64_t program_size, const uint64_t *allowed,
-                                   uint64_t allowed_count, uint32_t exact, uint64_t *out_labels, float *out_distances,
-                                   uint32_t *out_counts);
+vecdb_status vecdb_labelled_search(vecdb_labelled* index, const float* queries, uint64_t query_count, uint32_t k, uint32_t ef,
+                                   uint32_t threads, const uint64_t* program, uint64_t program_size, const uint64_t* allowed,
+                                   uint64_t allowed_count, uint32_t exact, uint64_t* out_labels, float* out_distances,
+                                   uint32_t* out_counts);
 
-vecdb_status vecdb_labelled_get_rows(vecdb_labelled *index, const uint64_t *labels, uint64_t count, float *out_rows);
+vecdb_status vecdb_labelled_get_rows(vecdb_labelled* index, const uint64_t* labels, uint64_t count, float* out_rows);
 /* Labels in insertion order, deleted ones included (out_deleted, unless NULL, says which): at most capacity of them are
  * written, the whole number goes to *out_count. It is at most vecdb_labelled_stats.count. */
-vecdb_status vecdb_labelled_get_labels(vecdb_labelled *index, uint64_t *out_labels, uint8_t *out_deleted, uint64_t capacity,
-                                       uint64_t *out_count);
-vecdb_status vecdb_labelled_mark_deleted(vecdb_labelled *index, uint64_t label);
-vecdb_status vecdb_labelled_unmark_deleted(vecdb_labelled *index, uint64_t label);
-vecdb_status vecdb_labelled_resize(vecdb_labelled *index, uint64_t max_elements);
+vecdb_status vecdb_labelled_get_labels(vecdb_labelled* index, uint64_t* out_labels, uint8_t* out_deleted, uint64_t capacity,
+                                       uint64_t* out_count);
+vecdb_status vecdb_labelled_mark_deleted(vecdb_labelled* index, uint64_t label);
+vecdb_status vecdb_labelled_unmark_deleted(vecdb_labelled* index, uint64_t label);
+vecdb_status vecdb_labelled_resize(vecdb_labelled* index, uint64_t max_elements);
 
 /* All or none of the labels; VECDB_NOT_FOUND names the first that is missing. */
-vecdb_status vecdb_labelled_add_tags(vecdb_labelled *index, const uint64_t *labels, uint64_t count, uint64_t tag);
-vecdb_status vecdb_labelled_remove_tags(vecdb_labelled *index, const uint64_t *labels, uint64_t count, uint64_t tag);
-vecdb_status vecdb_labelled_get_tags(vecdb_labelled *index, uint64_t label, uint64_t *out_tags, uint64_t capacity, uint64_t *out_count);
-vecdb_status vecdb_labelled_reset_tags(vecdb_labelled *index);
+vecdb_status vecdb_labelled_add_tags(vecdb_labelled* index, const uint64_t* labels, uint64_t count, uint64_t tag);
+vecdb_status vecdb_labelled_remove_tags(vecdb_labelled* index, const uint64_t* labels, uint64_t count, uint64_t tag);
+vecdb_status vecdb_labelled_get_tags(vecdb_labelled* index, uint64_t label, uint64_t* out_tags, uint64_t capacity, uint64_t* out_count);
+vecdb_status vecdb_labelled_reset_tags(vecdb_labelled* index);
 /* Links among the union of the points of these tags; m = 0 means the index's own. VECDB_NOT_FOUND when no point has one. */
-vecdb_status vecdb_labelled_link_tags(vecdb_labelled *index, const uint64_t *tags, uint64_t count, uint32_t m, uint32_t threads);
+vecdb_status vecdb_labelled_link_tags(vecdb_labelled* index, const uint64_t* tags, uint64_t count, uint32_t m, uint32_t threads);
 
 typedef struct {
   uint64_t count; /* points, deleted ones included */
@@ -303,16 +298,16 @@ typedef struct {
   uint32_t metric;
 } vecdb_labelled_stats;
 
-vecdb_status vecdb_labelled_get_stats(vecdb_labelled *index, vecdb_labelled_stats *out);
+vecdb_status vecdb_labelled_get_stats(vecdb_labelled* index, vecdb_labelled_stats* out);
 
 /* The main file, byte for byte in hnswlib 0.8's format, and the tag file, which names the main file's CRC32C. save_*
  * with buffer == NULL gives the size, 0 for the tags when there are none; nothing may change the index between the calls.
  * load checks every byte it uses; max_elements 0 or below the count in the file means the file's own. tags may be NULL
  * (no tags). */
-vecdb_status vecdb_labelled_save(vecdb_labelled *index, uint8_t *buffer, uint64_t buffer_size, uint64_t *out_size);
-vecdb_status vecdb_labelled_save_tags(vecdb_labelled *index, uint32_t main_crc, uint8_t *buffer, uint64_t buffer_size, uint64_t *out_size);
-vecdb_status vecdb_labelled_load(const vecdb_labelled_options *options, const uint8_t *main, uint64_t main_size, const uint8_t *tags,
-                                 uint64_t tags_size, vecdb_labelled **out);
+vecdb_status vecdb_labelled_save(vecdb_labelled* index, uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
+vecdb_status vecdb_labelled_save_tags(vecdb_labelled* index, uint32_t main_crc, uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
+vecdb_status vecdb_labelled_load(const vecdb_labelled_options* options, const uint8_t* main, uint64_t main_size, const uint8_t* tags,
+                                 uint64_t tags_size, vecdb_labelled** out);
 
 #ifdef __cplusplus
 }

@@ -95,8 +95,8 @@ void Vectors::map(int fd, std::uint64_t rows) {
   claim(Source::file);
   check_total(rows);
   if (rows < rows_.load(std::memory_order_relaxed)) {
-    throw Error(Code::invalid_argument, std::to_string(rows) + " rows are to be mapped, fewer than the " +
-                                            std::to_string(this->rows()) + " that are mapped already");
+    throw Error(Code::invalid_argument, std::to_string(rows) + " rows are to be mapped, fewer than the " + std::to_string(this->rows()) +
+                                            " that are mapped already");
   }
   pages_.show_file(fd, rows * dim_ * sizeof(float));
   if (metric_ == Metric::cosine) inverse_norms_.grow(rows);

@@ -48,7 +48,7 @@ CORE_ORDER: list[set[str]] = [
     {"condition"},
     {"search", "scan", "traversal"},
     {"tag_links"},
-    {"plan", "costs", "calibration"},
+    {"plan", "calibration"},
     {"field_graph", "graph_file"},
     {"indexer"},
     {"field", "searcher", "changes"},

@@ -47,13 +47,12 @@ std::string check_throws(const char* file, int line, Code code, Body&& body) {
 
 }  // namespace vecdb::test
 
-#define TEST(name)                                                             \
-  static void test_##name();                                                   \
+#define TEST(name)                                                                  \
+  static void test_##name();                                                        \
   static const ::vecdb::test::Registration registration_##name(#name, test_##name); \
   static void test_##name()
 
-#define CHECK(condition) \
-  ((condition) ? void(0) : ::vecdb::test::fail(__FILE__, __LINE__, "expected " #condition))
+#define CHECK(condition) ((condition) ? void(0) : ::vecdb::test::fail(__FILE__, __LINE__, "expected " #condition))
 #define CHECK_EQUAL(expected, actual) ::vecdb::test::check_equal(__FILE__, __LINE__, #actual, (expected), (actual))
 // The rest of the arguments are the statements that must throw.
 #define CHECK_THROWS(code, ...) ::vecdb::test::check_throws(__FILE__, __LINE__, (code), [&] { __VA_ARGS__; })

@@ -100,7 +100,7 @@ inline Answer search(Index& index, const std::vector<float>& queries, std::size_
   std::vector<std::uint64_t> ids(count * ask.k);
   std::vector<std::uint8_t> kinds(count * ask.k);
   std::vector<float> scores(count * ask.k);
-  const vecdb_search asked{ask.field,      ask.k, ask.ef, ask.exact ? 1U : 0U, ask.threads, queries.data(), count, ask.program.data(),
+  const vecdb_search asked{ask.field,         ask.k, ask.ef, ask.exact ? 1U : 0U, ask.threads, queries.data(), count, ask.program.data(),
                            ask.program.size()};
   Answer answer{index.search(asked, {offsets.data(), ids.data(), kinds.data(), scores.data(), counts.data()}), {}};
   for (std::size_t q = 0; q < count; ++q) {

@@ -165,9 +165,7 @@ Set selected(const World& world, const Selection& selection) {
   return found;
 }
 
-std::string refusal(const Words& words) {
-  return CHECK_THROWS(Code::invalid_argument, Program(words.data(), words.size(), Operands::all));
-}
+std::string refusal(const Words& words) { return CHECK_THROWS(Code::invalid_argument, Program(words.data(), words.size(), Operands::all)); }
 
 Selection evaluated(const World& world, const Words& words) {
   return evaluate(Program(words.data(), words.size(), Operands::all), world.catalogue());
@@ -187,8 +185,9 @@ TEST(random_programs_select_what_a_set_evaluator_selects) {
       if (expected != selected(world, selection) || expected.size() != selection.count) {
         std::ostringstream text;
         for (const std::uint64_t word : words) text << ' ' << word;
-        fail(__FILE__, __LINE__, "the program" + text.str() + " selects " + std::to_string(selection.count) + " offsets, expected " +
-                                     std::to_string(expected.size()));
+        fail(__FILE__, __LINE__,
+             "the program" + text.str() + " selects " + std::to_string(selection.count) + " offsets, expected " +
+                 std::to_string(expected.size()));
       }
       ++forms[static_cast<int>(selection.form)];
     }
@@ -208,8 +207,9 @@ TEST(a_short_list_stays_a_list_under_and_and_not) {
   std::mt19937_64 random = seeded("short lists", 23);
   const World world(random, 4000);
   // 5 offsets, of tag 0 (which all have), not of tag 1 (which half have), in a wide range.
-  const Words words = {VECDB_OP_OFFSETS, 5, 1, 2, 3, 4, 5, VECDB_OP_TAG, 0, VECDB_OP_TAG, 1, VECDB_OP_NOT,
-                       VECDB_OP_RANGE, 3, 0, 0, 0, 0, 0, VECDB_OP_NOT, VECDB_OP_AND, 4};
+  const Words words = {
+      VECDB_OP_OFFSETS, 5, 1, 2, 3, 4, 5, VECDB_OP_TAG, 0, VECDB_OP_TAG, 1, VECDB_OP_NOT, VECDB_OP_RANGE, 3, 0, 0, 0, 0, 0, VECDB_OP_NOT,
+      VECDB_OP_AND,     4};
   CHECK(evaluated(world, words).form == Selection::Form::list);
 }
 

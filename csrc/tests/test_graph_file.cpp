@@ -18,9 +18,7 @@ constexpr GraphOptions kOptions{4, 20, 9};
 constexpr GraphIdentity kIdentity{{1, 2, 3}, 7, 0, kDim, Metric::l2, 4};
 
 // As measured when the graph had half of these rows.
-constexpr GraphProfile profile_at(Row rows) {
-  return rows < 2 ? GraphProfile{} : GraphProfile{rows / 2, 20, 120, 300, 1500, 10, 20, 40};
-}
+constexpr GraphProfile profile_at(Row rows) { return rows < 2 ? GraphProfile{} : GraphProfile{rows / 2, 20, 120, 300, 1500, 10, 20, 40}; }
 
 // Positions in the header, as docs/file_format.md gives them.
 constexpr std::size_t kRowsAt = 64;
@@ -89,9 +87,7 @@ std::size_t section_start(const std::vector<std::uint8_t>& bytes, std::size_t se
   return get<std::uint64_t>(bytes, kSectionsAt + section * kSectionBytes + 8);
 }
 
-std::string refusal(const Made& made, const std::vector<std::uint8_t>& bytes) {
-  return CHECK_THROWS(Code::corruption, made.loaded(bytes));
-}
+std::string refusal(const Made& made, const std::vector<std::uint8_t>& bytes) { return CHECK_THROWS(Code::corruption, made.loaded(bytes)); }
 
 }  // namespace
 
@@ -195,8 +191,8 @@ TEST(forged_links_levels_and_entries_are_refused) {
   const std::size_t links = section_start(bytes, 2);
   refused("links to 60", [&](auto& b) { put<std::uint32_t>(b, links, 60); });
   refused("links to 4294967280", [&](auto& b) { put<std::uint32_t>(b, links, 0xFFFFFFF0U); });
-  refused("links to 3 ", [&](auto& b) { put<std::uint32_t>(b, links, 3); });    // row 3 was dead
-  refused("links to 0 ", [&](auto& b) { put<std::uint32_t>(b, links, 0); });    // itself
+  refused("links to 3 ", [&](auto& b) { put<std::uint32_t>(b, links, 3); });  // row 3 was dead
+  refused("links to 0 ", [&](auto& b) { put<std::uint32_t>(b, links, 0); });  // itself
   refused("links at level 0, expected at most 8", [&](auto& b) { put<std::uint16_t>(b, counts, 9); });
   refused("graph file", [&](auto& b) { put<std::uint16_t>(b, counts, static_cast<std::uint16_t>(get<std::uint16_t>(b, counts) - 1)); });
   refused("the number of nodes", [&](auto& b) { b[levels + 3] = 1; });

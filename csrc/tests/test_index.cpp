@@ -14,8 +14,7 @@ bool every(const Model::Point&) { return true; }
 // A random change applied to both.
 class World {
  public:
-  explicit World(std::mt19937_64& random)
-      : random_(random), model({Metric::l2, Metric::dot}), index(make()) {}
+  explicit World(std::mt19937_64& random) : random_(random), model({Metric::l2, Metric::dot}), index(make()) {}
 
   void step() {
     Change change;
@@ -118,9 +117,12 @@ TEST(search_gives_the_true_neighbours_in_the_order_of_score_and_id) {
         CHECK(expected == offsets_of(answer.hits[q]));
         for (const Hit& hit : answer.hits[q]) {
           const Model::Point& point = world.model.points[hit.offset];
-          if (point.kind == 0) CHECK_EQUAL(point.number, hit.id);
-          else CHECK_EQUAL(point.text, std::string(world.index->id_text(hit.id)));
-          const double distance = plain_distance(field == 0 ? Metric::l2 : Metric::dot, queries.data() + q * kDim, point.rows.at(field).data(), kDim);
+          if (point.kind == 0)
+            CHECK_EQUAL(point.number, hit.id);
+          else
+            CHECK_EQUAL(point.text, std::string(world.index->id_text(hit.id)));
+          const Metric metric = field == 0 ? Metric::l2 : Metric::dot;
+          const double distance = plain_distance(metric, queries.data() + q * kDim, point.rows.at(field).data(), kDim);
           CHECK_EQUAL(static_cast<float>(field == 0 ? std::sqrt(distance) : -distance), hit.score);
         }
       }

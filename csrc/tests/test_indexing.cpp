@@ -2,8 +2,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <thread>
 
+#include "crc32c.hpp"
 #include "index_world.hpp"
 
 namespace vecdb::test {
@@ -11,7 +13,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr std::uint32_t kWide = 400;     // so wide that a graph is made from 3,000 rows on
+constexpr std::uint32_t kWide = 400;  // so wide that a graph is made from 3,000 rows on
 constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7};
 
 std::vector<std::uint64_t> tags_of(Offset offset) {
@@ -43,7 +45,12 @@ TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
   constexpr std::uint32_t kDim = 24;
   const std::vector<float> rows = clustered_rows(random, 24000, kDim, 60);
   const vecdb_field field{kDim, VECDB_COSINE, 16, 100, 5};
-  const auto index = filled_index(field, 2, rows, tags_of);
+  // Tag 50 is a half-space: what matches lies on one side of the queries.
+  const auto index = filled_index(field, 2, rows, [&](Offset offset) {
+    std::vector<std::uint64_t> tags = tags_of(offset);
+    if (rows[offset * kDim] > 0) tags.push_back(50);
+    return tags;
+  });
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(24000U, index->field_stats(0).indexed_rows);
   std::vector<float> queries = rows;
@@ -51,8 +58,15 @@ TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
   for (float& value : queries) value += 0.2F * std::normal_distribution<float>()(random);
 
   bool has_walked = false;
-  const std::vector<std::vector<std::uint64_t>> programs = {
-      {}, {VECDB_OP_TAG, 0}, {VECDB_OP_TAG, 13}, {VECDB_OP_TAG, 99}, {VECDB_OP_TAG, 13, VECDB_OP_NOT}, {VECDB_OP_TAG, 0, VECDB_OP_TAG, 14, VECDB_OP_AND, 2}};
+  bool has_swept = false;
+  const std::vector<std::vector<std::uint64_t>> programs = {{},
+                                                            {VECDB_OP_TAG, 0},
+                                                            {VECDB_OP_TAG, 13},
+                                                            {VECDB_OP_TAG, 99},
+                                                            {VECDB_OP_TAG, 50},
+                                                            {VECDB_OP_TAG, 50, VECDB_OP_NOT},
+                                                            {VECDB_OP_TAG, 13, VECDB_OP_NOT},
+                                                            {VECDB_OP_TAG, 0, VECDB_OP_TAG, 14, VECDB_OP_AND, 2}};
   for (const std::vector<std::uint64_t>& program : programs) {
     for (const std::uint32_t k : {1U, 10U, 60U}) {
       Ask ask;
@@ -61,10 +75,12 @@ TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
       std::uint32_t strategy = 0;
       const double reached = recall(*index, queries, kDim, ask, &strategy);
       has_walked = has_walked || strategy == VECDB_PLAN_GRAPH;
+      has_swept = has_swept || strategy == VECDB_PLAN_SWEEP;
       if (reached < 0.95) fail(__FILE__, __LINE__, "recall is " + std::to_string(reached) + " at k " + std::to_string(k));
     }
   }
   CHECK(has_walked);
+  CHECK(has_swept);
 }
 
 TEST(a_search_finds_min_k_s_hits_whatever_ef_and_filter) {
@@ -75,7 +91,9 @@ TEST(a_search_finds_min_k_s_hits_whatever_ef_and_filter) {
   change.present.resize(1);
   for (Offset offset = 0; offset < 3600; offset += 3) change.tombstones.push_back(offset);
   apply(*index, 3600, change);
-  for (const std::vector<std::uint64_t>& program : std::vector<std::vector<std::uint64_t>>{{}, {VECDB_OP_TAG, 1}, {VECDB_OP_TAG, 12}, {VECDB_OP_TAG, 99}}) {
+  const std::vector<std::vector<std::uint64_t>> programs = {{}, {VECDB_OP_TAG, 1}, {VECDB_OP_TAG, 12}, {VECDB_OP_TAG, 99}};
+  bool has_walked = false;
+  for (const std::vector<std::uint64_t>& program : programs) {
     for (const std::uint32_t k : {1U, 100U, 700U, 5000U}) {
       Ask ask;
       ask.k = k;
@@ -90,8 +108,47 @@ TEST(a_search_finds_min_k_s_hits_whatever_ef_and_filter) {
           CHECK(once.insert(hit.offset).second);
         }
       }
+      has_walked = has_walked || answer.plan.strategy == VECDB_PLAN_GRAPH || answer.plan.strategy == VECDB_PLAN_SWEEP;
     }
   }
+  CHECK(has_walked);
+}
+
+TEST(a_walk_that_gives_up_is_followed_by_an_exact_scan) {
+  std::mt19937_64 random = seeded("budget", 47);
+  const std::vector<float> rows = whole_values(random, 3600 * kWide);
+  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  const Field::Snapshot snapshot = index->field(0).snapshot();
+  ScratchPool scratches;
+  Ids ids;
+  std::vector<std::uint64_t> numbers(3600);
+  std::vector<std::uint8_t> kinds(3600, 0);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
+  ids.append({numbers.data(), kinds.data(), 3600, nullptr, 0});
+  constexpr std::uint32_t kHits = 12;
+  const std::vector<float> query = whole_values(random, kWide);
+  const auto found = [&](Strategy strategy, std::uint64_t max_distances, std::uint32_t ef) {
+    Plan plan;
+    plan.strategy = strategy;
+    plan.ef = ef;
+    plan.max_distances = max_distances;
+    RowSelection all;
+    all.count = 3600;
+    std::vector<Offset> offsets(kHits);
+    std::vector<std::uint64_t> out_ids(kHits);
+    std::vector<std::uint8_t> out_kinds(kHits);
+    std::vector<float> scores(kHits);
+    std::uint32_t count = 0;
+    Searcher({index->field(0).vectors(), ids, snapshot, scratches}, std::move(all), plan, kHits)
+        .run(query.data(), 0, 1, {offsets.data(), out_ids.data(), out_kinds.data(), scores.data(), &count});
+    CHECK_EQUAL(kHits, count);
+    return offsets;
+  };
+  const std::vector<Offset> truth = found(Strategy::exact, 0, 0);
+  CHECK(truth == found(Strategy::graph, 5, 100));       // out of budget
+  CHECK(truth == found(Strategy::graph, kNoLimit, 3));  // three hits of the twelve
+  CHECK(truth != found(Strategy::graph, kNoLimit, kHits));
 }
 
 TEST(rows_of_the_tail_are_found_at_once) {
@@ -129,6 +186,32 @@ TEST(a_writer_that_helps_brings_the_tail_below_its_bound) {
   CHECK_EQUAL(200U, index->indexer().help(100) + index->indexer().help(100));
   CHECK_EQUAL(0U, index->indexer().help(100));
   CHECK_EQUAL(300U, index->field_stats(0).indexed_rows);
+}
+
+TEST(damaged_rows_are_reported_by_whoever_waits_and_whoever_searches) {
+  constexpr Row kRows = 3200;
+  std::mt19937_64 random = seeded("damage", 48);
+  const std::vector<float> rows = whole_values(random, kRows * kWide);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
+  CHECK(file != nullptr);
+  CHECK_EQUAL(rows.size(), std::fwrite(rows.data(), sizeof(float), rows.size(), file.get()));
+  CHECK_EQUAL(0, std::fflush(file.get()));
+  Index index(&kCheapGraph, 1, 1);
+  index.map_rows(0, fileno(file.get()), kRows);
+  const std::uint32_t per_block = rows_per_block(kWide);
+  std::vector<std::uint32_t> crcs;
+  for (Row first = 0; first + per_block <= kRows; first += per_block) {
+    crcs.push_back(crc32c(0, rows.data() + std::size_t{first} * kWide, std::size_t{per_block} * kWide * sizeof(float)));
+  }
+  crcs[3] ^= 1;
+  index.expect_checksums(0, crcs.data(), crcs.size());
+  Change change;
+  change.present.emplace_back(kRows, 1);
+  for (Offset offset = 0; offset < kRows; ++offset) change.add_int(offset);
+  apply(index, 0, change);
+  CHECK_THROWS(Code::corruption, index.indexer().wait(seconds(300)));
+  CHECK_THROWS(Code::corruption, search(index, whole_values(random, kWide), kWide, Ask{}));
+  CHECK(index.field_stats(0).indexed_rows <= 3 * per_block);
 }
 
 TEST(an_index_is_destroyed_promptly_while_its_threads_work) {

@@ -56,6 +56,16 @@ TEST(plan_never_spends_more_than_half_an_exact_scan_on_a_walk) {
   CHECK(walks > 100);
 }
 
+TEST(plan_walks_although_a_tail_must_be_scanned) {
+  Workload workload = workload_of(1000000, 1000000);
+  workload.indexed = 900000;
+  const Plan plan = choose_plan(workload);
+  CHECK(plan.strategy == Strategy::graph);
+  CHECK(plan.cost_graph_ns > 100000 * workload.profile.stream_ns);
+  workload.indexed = 600000;
+  CHECK(choose_plan(workload).strategy == Strategy::exact);
+}
+
 TEST(plan_scans_when_exact_unmeasured_or_without_a_graph) {
   Workload exact = workload_of(1000000, 1000000);
   exact.accuracy = Accuracy::exact;

@@ -42,8 +42,13 @@ TEST(a_scan_equals_brute_force_with_bits_lists_and_ranges) {
     vectors.append(rows.data(), count);
     for (const double share : {1.0, 0.5, 0.02, 0.0}) {
       const std::vector<std::uint64_t> bits = random_bits(random, count, share);
-      for (const auto& [first, last, limit] : {std::tuple<Row, Row, Row>{0, 1000, 1000}, {0, 1000, 777}, {65, 130, 1000}, {63, 64, 1000},
-                                               {64, 128, 100}, {500, 400, 1000}, {999, 1000, 1000}}) {
+      for (const auto& [first, last, limit] : {std::tuple<Row, Row, Row>{0, 1000, 1000},
+                                               {0, 1000, 777},
+                                               {65, 130, 1000},
+                                               {63, 64, 1000},
+                                               {64, 128, 100},
+                                               {500, 400, 1000},
+                                               {999, 1000, 1000}}) {
         const std::vector<float> values = normal_values(random, dim);
         const Query query(values.data(), dim, metric);
         for (const RowSet& allowed : {RowSet{bits.data(), limit}, RowSet{nullptr, limit}}) {

@@ -134,12 +134,15 @@ TEST(column_equals_a_set_of_entries_in_every_range) {
       std::vector<ColumnEntry> entries;
       const std::size_t count = random() % 4 == 0 ? 1 : random() % 2500;
       for (std::size_t i = 0; i < count; ++i) {
-        entries.push_back({static_cast<double>(random() % 40), static_cast<std::int32_t>(random() % 3) - 1, static_cast<Offset>(random() % 500)});
+        const auto offset = static_cast<Offset>(random() % 500);
+        entries.push_back({static_cast<double>(random() % 40), static_cast<std::int32_t>(random() % 3) - 1, offset});
       }
       const bool adds = random() % 3 != 0;
       for (const ColumnEntry& entry : entries) {
-        if (adds) model.insert({entry.value, entry.rest, entry.offset});
-        else model.erase({entry.value, entry.rest, entry.offset});
+        if (adds)
+          model.insert({entry.value, entry.rest, entry.offset});
+        else
+          model.erase({entry.value, entry.rest, entry.offset});
       }
       adds ? column.add(entries) : column.remove(entries);
 
@@ -150,7 +153,9 @@ TEST(column_equals_a_set_of_entries_in_every_range) {
       range.high = {static_cast<double>(random() % 42) - 1, static_cast<std::int64_t>(random() % 5) - 2};
       std::multiset<Offset> expected;
       for (const auto& [value, rest, offset] : model) {
-        const std::pair<double, std::int64_t> key{value, rest}, low{range.low.value, range.low.rest}, high{range.high.value, range.high.rest};
+        const std::pair<double, std::int64_t> key{value, rest};
+        const std::pair<double, std::int64_t> low{range.low.value, range.low.rest};
+        const std::pair<double, std::int64_t> high{range.high.value, range.high.rest};
         const bool above = range.low_kind == BoundKind::open || (range.low_kind == BoundKind::inclusive ? key >= low : key > low);
         const bool below = range.high_kind == BoundKind::open || (range.high_kind == BoundKind::inclusive ? key <= high : key < high);
         if (above && below) expected.insert(offset);
