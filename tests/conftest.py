@@ -4,6 +4,7 @@ Fixtures that several test files share.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 import vecdb
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_interrupts() -> Iterator[None]:
+    """
+    Let SIGINT raise KeyboardInterrupt, as it does unless the tests were started in the background of a script.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
