@@ -43,8 +43,8 @@ constexpr double kOverK = 1.25;
 struct LeftOutTarget {
   const Vectors& vectors;
   Row self;
-  float distance(Row row) const { return row == self ? std::numeric_limits<float>::infinity() : vectors.distance(self, row); }
-  void prefetch(Row row) const { vectors.prefetch(row); }
+  float distance(Row row) const { return row == self ? std::numeric_limits<float>::infinity() : vectors.link_distance(self, row); }
+  void prefetch(Row row) const { vectors.prefetch_coded(row); }
 };
 
 struct Sample {
@@ -105,10 +105,11 @@ void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfi
   for (Row row = 0; row < rows; ++row) {
     if (mixed(row) % kFewShare == 0) few.set(row);
   }
+  const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
   const auto timed = [&](const RowSet& set) {
     Ranking ranking(kFew, vectors, nullptr);
     const double start = thread_ns();
-    scan_range(vectors, query, 0, rows, set, ranking);
+    vectors.codes() == nullptr ? scan_range(vectors, query, 0, rows, set, ranking) : scan_range(vectors, coded, 0, rows, set, ranking);
     return thread_ns() - start;
   };
   profile.stream_ns = per_one(timed({nullptr, rows}), rows);
@@ -130,6 +131,14 @@ double share_found(const std::vector<Candidate>& truth, const std::vector<Scored
   return std::min(1.0, static_cast<double>(found) / static_cast<double>(k));
 }
 
+// What a search for the best k makes of these hits.
+std::vector<Scored> reranked(const Vectors& vectors, Row self, std::vector<Scored> hits, std::size_t k) {
+  if (vectors.codes() == nullptr) return hits;
+  keep_nearest(hits, rerank_depth(k));
+  for (Scored& hit : hits) hit.distance = vectors.distance(self, hit.node);
+  return hits;
+}
+
 Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<Sample>& samples, std::uint32_t ef,
                  Scratch& scratch) {
   Recall recall;
@@ -139,8 +148,8 @@ Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std
     const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
     const auto accept = [&](Node, Row row) { return row < rows && row != sample.row; };
     search_layer(graph, 0, start, target, accept, Beam{ef}, scratch, walk);
-    recall.few += share_found(sample.truth, scratch.hits, kFew);
-    recall.many += share_found(sample.truth, scratch.hits, kMany);
+    recall.few += share_found(sample.truth, reranked(vectors, sample.row, scratch.hits, kFew), kFew);
+    recall.many += share_found(sample.truth, reranked(vectors, sample.row, scratch.hits, kMany), kMany);
     recall.distances += static_cast<double>(walk.distances);
   }
   const auto count = static_cast<double>(samples.size());

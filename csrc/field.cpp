@@ -23,6 +23,9 @@ GraphOptions checked(std::uint32_t number, const vecdb_field& options) {
     refuse(number, "dim is " + std::to_string(options.dim) + ", expected 1 to " + std::to_string(kMaxDim));
   }
   if (options.metric > VECDB_L2) refuse(number, "metric is " + std::to_string(options.metric) + ", expected one of vecdb_metric");
+  if (options.coding > VECDB_EIGHT_BITS) {
+    refuse(number, "coding is " + std::to_string(options.coding) + ", expected one of vecdb_coding");
+  }
   if (options.m < kMinM || options.m > kMaxM) {
     refuse(number, "m is " + std::to_string(options.m) + ", expected " + std::to_string(kMinM) + " to " + std::to_string(kMaxM));
   }
@@ -40,7 +43,7 @@ Field::Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& 
     : number_(number),
       options_(checked(number, options)),
       state_(state),
-      vectors_(options.dim, static_cast<Metric>(options.metric)),
+      vectors_(options.dim, static_cast<Metric>(options.metric), static_cast<Coding>(options.coding)),
       graph_(vectors_, options_) {}
 
 void Field::check(std::uint32_t count, const std::uint8_t* present) const {

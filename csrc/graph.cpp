@@ -45,7 +45,7 @@ class RowSpace : public hnswlib::SpaceInterface<float> {
 
  private:
   static float distance(const void* a, const void* b, const void* space) {
-    return (*static_cast<const Vectors* const*>(space))->distance(load_row(a), load_row(b));
+    return (*static_cast<const Vectors* const*>(space))->link_distance(load_row(a), load_row(b));
   }
   const Vectors* vectors_;
 };

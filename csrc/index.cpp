@@ -213,6 +213,7 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
           graph.indexed,
           field.vectors().vector_bytes(),
           field.vectors().norm_bytes(),
+          field.vectors().code_bytes(),
           graph.graph == nullptr ? 0 : graph.graph->bytes()};
 }
 

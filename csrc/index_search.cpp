@@ -81,7 +81,8 @@ vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   check_search(search, searched);
   Target target = take_target(search, searched);
   const vecdb_plan plan = to_c(target.plan, target.version, target.field, target.rows.count);
-  const Searcher searcher({searched.vectors(), ids_, target.field, scratches_}, std::move(target.rows), target.plan, search.k);
+  const Searcher searcher({searched.vectors(), ids_, target.field, scratches_}, std::move(target.rows), target.plan, search.k,
+                          search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
   const std::uint64_t threads = std::max<std::uint32_t>(search.threads, 1);
   const std::uint64_t group = std::clamp<std::uint64_t>(search.query_count / threads, 1, kGroup);
   std::atomic<std::uint64_t> next{0};

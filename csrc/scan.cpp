@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "search.hpp"
+#include "walk.hpp"
 
 namespace vecdb {
 
@@ -53,27 +54,75 @@ std::vector<Candidate> Ranking::take() {
   return best;
 }
 
-void scan_range(const Vectors& vectors, const Query& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
-  last = std::min(last, allowed.limit);
-  if (allowed.bits == nullptr) {
-    for (Row row = first; row < last; ++row) ranking.offer(vectors.distance(query, row), row);
-    return;
-  }
-  while (first < last) {
-    const Row word_start = first & ~Row{63};
-    std::uint64_t word = allowed.bits[first >> 6] >> (first & 63) << (first & 63);
-    const Row span = std::min<Row>(last - word_start, 64);
-    if (span < 64) word &= (std::uint64_t{1} << span) - 1;
-    for (; word != 0; word &= word - 1) {
-      const Row row = word_start + static_cast<Row>(__builtin_ctzll(word));
-      ranking.offer(vectors.distance(query, row), row);
-    }
-    first = word_start + span;
+namespace {
+
+constexpr std::size_t kGathered = 512;  // rows of sparse words are collected, then asked for ahead of their turn
+constexpr std::size_t kAhead = 8;
+// A word with this many of its 64 rows allowed is streamed whole: the CPU follows a sequence by itself.
+constexpr int kDense = 16;
+
+template <class Target>
+void scan_rows(const Target& target, const Row* rows, std::size_t count, Ranking& ranking) {
+  for (std::size_t i = 0; i < std::min(count, kAhead); ++i) target.prefetch(rows[i]);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) target.prefetch(rows[i + kAhead]);
+    ranking.offer(target.distance(rows[i]), rows[i]);
   }
 }
 
+template <class Target>
+void scan_set(const Target& target, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
+  last = std::min(last, allowed.limit);
+  if (allowed.bits == nullptr) {
+    for (Row row = first; row < last; ++row) ranking.offer(target.distance(row), row);
+    return;
+  }
+  Row gathered[kGathered];
+  std::size_t count = 0;
+  while (first < last) {
+    const Row start = first & ~Row{63};
+    std::uint64_t word = allowed.bits[first >> 6] >> (first & 63) << (first & 63);
+    const Row span = std::min<Row>(last - start, 64);
+    if (span < 64) word &= (std::uint64_t{1} << span) - 1;
+    if (__builtin_popcountll(word) >= kDense) {
+      for (Row row = first; row < start + span; ++row) {
+        const float distance = target.distance(row);
+        if ((word >> (row & 63) & 1) != 0) ranking.offer(distance, row);
+      }
+    } else {
+      if (count + kDense > kGathered) {
+        scan_rows(target, gathered, count, ranking);
+        count = 0;
+      }
+      for (; word != 0; word &= word - 1) gathered[count++] = start + static_cast<Row>(__builtin_ctzll(word));
+    }
+    first = start + span;
+  }
+  scan_rows(target, gathered, count, ranking);
+}
+
+}  // namespace
+
+void scan_range(const Vectors& vectors, const Query& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
+  scan_set(QueryTarget{vectors, query}, first, last, allowed, ranking);
+}
+
+void scan_range(const Vectors& vectors, const CodeQuery& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
+  scan_set(CodedTarget{vectors, query}, first, last, allowed, ranking);
+}
+
 void scan_list(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking) {
-  for (std::size_t i = 0; i < count; ++i) ranking.offer(vectors.distance(query, rows[i]), rows[i]);
+  scan_rows(QueryTarget{vectors, query}, rows, count, ranking);
+}
+
+void scan_list(const Vectors& vectors, const CodeQuery& query, const Row* rows, std::size_t count, Ranking& ranking) {
+  scan_rows(CodedTarget{vectors, query}, rows, count, ranking);
+}
+
+void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking& out) {
+  const std::vector<Candidate> best = coded.take();
+  for (const Candidate& candidate : best) vectors.prefetch(candidate.row);
+  for (const Candidate& candidate : best) out.offer(vectors.distance(query, candidate.row), candidate.row);
 }
 
 }  // namespace vecdb

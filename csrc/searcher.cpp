@@ -37,8 +37,13 @@ RowSelection rows_of(Selection offsets, const Field::Snapshot& field) {
   return rows;
 }
 
-Searcher::Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k)
-    : parts_(parts), selection_(std::move(selection)), plan_(plan), k_(k), ties_(parts_) {
+Searcher::Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k, Accuracy accuracy)
+    : parts_(parts),
+      selection_(std::move(selection)),
+      plan_(plan),
+      k_(k),
+      uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr),
+      ties_(parts_) {
   const bool walks = plan_.strategy == Strategy::graph || plan_.strategy == Strategy::sweep;
   if (walks && selection_.form == Selection::Form::list) {
     selection_.bits = Bitset(parts_.field.map.rows());
@@ -53,7 +58,8 @@ RowSet Searcher::allowed(Row limit) const {
   return {is_every_row ? nullptr : parts_.field.live->words(), limit};
 }
 
-void Searcher::scan(const Query& query, Row first, Row last, Ranking& ranking) const {
+template <class AnyQuery>
+void Searcher::scan(const AnyQuery& query, Row first, Row last, Ranking& ranking) const {
   if (selection_.form != Selection::Form::list) {
     scan_range(parts_.vectors, query, first, last, allowed(last), ranking);
     return;
@@ -63,6 +69,19 @@ void Searcher::scan(const Query& query, Row first, Row last, Ranking& ranking) c
   if (begin != end) scan_list(parts_.vectors, query, &*begin, static_cast<std::size_t>(end - begin), ranking);
 }
 
+void Searcher::scan_tail(const Query& query, Ranking& ranking) const {
+  const Row first = parts_.field.graph.indexed;
+  const Row last = parts_.field.map.rows();
+  if (first == last) return;
+  if (!uses_codes_) {
+    scan(query, first, last, ranking);
+    return;
+  }
+  Ranking coded(static_cast<std::uint32_t>(rerank_depth(k_)), parts_.vectors, nullptr);
+  scan(CodeQuery(query.values(), parts_.vectors.dim(), parts_.vectors.metric()), first, last, coded);
+  rerank(parts_.vectors, query, coded, ranking);
+}
+
 // False when the walk did not find enough: the ranking holds nothing to be used then.
 bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const FieldGraph::View& graph = parts_.field.graph;
@@ -70,17 +89,20 @@ bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const Walk walk =
       search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
-  scan(query, graph.indexed, parts_.field.map.rows(), ranking);
+  scan_tail(query, ranking);
   return ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
 }
 
 void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last, const SearchOutput& out) const {
   const std::uint32_t dim = parts_.vectors.dim();
+  const Metric metric = parts_.vectors.metric();
   std::vector<Query> prepared;
+  std::vector<CodeQuery> coded;
   std::vector<Ranking> rankings;
   std::vector<std::uint64_t> unanswered;
+  const auto scanned = static_cast<std::uint32_t>(uses_codes_ ? rerank_depth(k_) : k_);
   for (std::uint64_t i = first; i < last; ++i) {
-    Query query(queries + i * dim, dim, parts_.vectors.metric());
+    Query query(queries + i * dim, dim, metric);
     Ranking ranking(k_, parts_.vectors, &ties_);
     const bool walks = plan_.strategy == Strategy::graph || plan_.strategy == Strategy::sweep;
     if (plan_.strategy == Strategy::empty) {
@@ -88,8 +110,9 @@ void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last
     } else if (walks && walk(query, ranking)) {
       write(ranking, i, out);
     } else {
+      if (uses_codes_) coded.emplace_back(query.values(), dim, metric);
       prepared.push_back(std::move(query));
-      rankings.emplace_back(k_, parts_.vectors, &ties_);
+      rankings.emplace_back(scanned, parts_.vectors, uses_codes_ ? nullptr : &ties_);
       unanswered.push_back(i);
     }
   }
@@ -98,10 +121,20 @@ void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last
   const Row step = unanswered.size() == 1 ? std::max<Row>(rows, 1) : block;
   for (Row begin = 0; begin < rows && !unanswered.empty();) {
     const Row end = rows - begin > step ? begin + step : rows;
-    for (std::size_t i = 0; i < unanswered.size(); ++i) scan(prepared[i], begin, end, rankings[i]);
+    for (std::size_t i = 0; i < unanswered.size(); ++i) {
+      uses_codes_ ? scan(coded[i], begin, end, rankings[i]) : scan(prepared[i], begin, end, rankings[i]);
+    }
     begin = end;
   }
-  for (std::size_t i = 0; i < unanswered.size(); ++i) write(rankings[i], unanswered[i], out);
+  for (std::size_t i = 0; i < unanswered.size(); ++i) {
+    if (uses_codes_) {
+      Ranking best(k_, parts_.vectors, &ties_);
+      rerank(parts_.vectors, prepared[i], rankings[i], best);
+      write(best, unanswered[i], out);
+    } else {
+      write(rankings[i], unanswered[i], out);
+    }
+  }
 }
 
 void Searcher::write(Ranking& ranking, std::uint64_t query, const SearchOutput& out) const {

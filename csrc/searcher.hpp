@@ -47,7 +47,7 @@ class Searcher {
     ScratchPool& scratches;
   };
 
-  Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k);
+  Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k, Accuracy accuracy);
 
   // Queries [first, last) of a call.
   void run(const float* queries, std::uint64_t first, std::uint64_t last, const SearchOutput& out) const;
@@ -64,7 +64,9 @@ class Searcher {
   };
 
   RowSet allowed(Row limit) const;
-  void scan(const Query& query, Row first, Row last, Ranking& ranking) const;
+  template <class AnyQuery>
+  void scan(const AnyQuery& query, Row first, Row last, Ranking& ranking) const;
+  void scan_tail(const Query& query, Ranking& ranking) const;
   bool walk(const Query& query, Ranking& ranking) const;
   void write(Ranking& ranking, std::uint64_t query, const SearchOutput& out) const;
 
@@ -72,6 +74,7 @@ class Searcher {
   RowSelection selection_;
   const Plan plan_;
   const std::uint32_t k_;
+  const bool uses_codes_;
   const Ties ties_;
 };
 

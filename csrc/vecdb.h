@@ -81,12 +81,16 @@ typedef enum { VECDB_ID_INT = 0, VECDB_ID_STR = 1 } vecdb_id_kind;
 
 typedef struct vecdb_index vecdb_index;
 
+/* Whether a field keeps its rows as codes of 8 bits a dimension too, by which graphs and scans rank; scores come from the rows. */
+typedef enum { VECDB_NO_CODES = 0, VECDB_EIGHT_BITS = 1 } vecdb_coding;
+
 typedef struct {
   uint32_t dim;
   uint32_t metric; /* vecdb_metric */
   uint32_t m;
   uint32_t ef_construction;
   uint64_t seed;
+  uint32_t coding; /* vecdb_coding */
 } vecdb_field;
 
 /* Create an empty index with field_count vector fields, numbered from 0. threads bounds the background workers that
@@ -232,6 +236,7 @@ typedef struct {
   uint64_t indexed_rows; /* rows that the graph covers; the tail is rows - indexed_rows */
   uint64_t vector_bytes;
   uint64_t norm_bytes;
+  uint64_t code_bytes;
   uint64_t graph_bytes;
 } vecdb_field_stats;
 

@@ -48,7 +48,7 @@ Query::Query(const float* values, std::uint32_t dim, Metric metric) : lanes_((st
   for (std::uint32_t i = 0; i < dim; ++i) copy[i] = static_cast<float>(static_cast<double>(copy[i]) / length);
 }
 
-Vectors::Vectors(std::uint32_t dim, Metric metric)
+Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
     : dim_(checked_dim(dim)),
       metric_(metric),
       kernel_(metric == Metric::l2 ? kernels().l2_squared : kernels().dot),
@@ -58,7 +58,8 @@ Vectors::Vectors(std::uint32_t dim, Metric metric)
       pages_(kMaxRows * dim * sizeof(float)),
       values_(static_cast<const float*>(pages_.base())),
       ready_(kMaxRows / rows_per_block(dim)),
-      inverse_norms_(metric == Metric::cosine ? kMaxRows : 1) {}
+      inverse_norms_(metric == Metric::cosine ? kMaxRows : 1),
+      codes_(coding == Coding::none ? nullptr : std::make_unique<Codes>(dim, metric)) {}
 
 void Vectors::claim(Source source) {
   if (source_ == Source::none) source_ = source;
@@ -83,9 +84,10 @@ void Vectors::append(const float* rows, std::uint64_t count) {
   check_total(total);
   pages_.commit(total * dim_ * sizeof(float));
   if (metric_ == Metric::cosine) inverse_norms_.grow(total);
+  if (codes_ != nullptr) codes_->grow(total);
   float* const start = static_cast<float*>(pages_.base());
   if (count > 0) std::memcpy(start + before * dim_, rows, count * dim_ * sizeof(float));
-  compute_norms(static_cast<Row>(before), static_cast<Row>(total));
+  derive(static_cast<Row>(before), static_cast<Row>(total));
   // First, so that whoever sees the new count finds the rows ready.
   all_ready_.store(static_cast<Row>(total), std::memory_order_release);
   rows_.store(static_cast<Row>(total), std::memory_order_release);
@@ -100,6 +102,7 @@ void Vectors::map(int fd, std::uint64_t rows) {
   }
   pages_.show_file(fd, rows * dim_ * sizeof(float));
   if (metric_ == Metric::cosine) inverse_norms_.grow(rows);
+  if (codes_ != nullptr) codes_->grow(rows);
   ready_.grow((rows + block_mask_) >> block_shift_);
   rows_.store(static_cast<Row>(rows), std::memory_order_release);
 }
@@ -121,12 +124,14 @@ void Vectors::overwrite(Row row, const float* values) {
                                             " rows are stored, and rows that are mapped from a file are read-only");
   }
   std::memcpy(static_cast<float*>(pages_.base()) + static_cast<std::size_t>(row) * dim_, values, dim_ * sizeof(float));
-  compute_norms(row, row + 1);
+  derive(row, row + 1);
 }
 
 float Vectors::score(float distance) const { return metric_ == Metric::l2 ? std::sqrt(distance) : -distance; }
 
-void Vectors::compute_norms(Row first, Row last) const {
+// Fill in what is computed from rows [first, last).
+void Vectors::derive(Row first, Row last) const {
+  if (codes_ != nullptr) codes_->encode(first, start(first), last - first);
   if (metric_ != Metric::cosine) return;
   for (Row row = first; row < last; ++row) inverse_norms_[row] = inverse_norm(start(row), dim_);
 }
@@ -148,11 +153,11 @@ void Vectors::prepare_block(Row row) const {
   const std::uint64_t block = row >> block_shift_;
   const std::uint32_t ready = ready_[block].load(std::memory_order_relaxed);
   const Row first = static_cast<Row>(block << block_shift_);
-  // Rows that were mapped after the block was first used need their norms, no second check.
+  // Rows that were mapped after the block was first used need what is derived from them, no second check.
   const std::uint32_t present = std::min<std::uint32_t>(block_mask_ + 1, rows() - first);
   if (ready >= present) return;
   if (ready == 0) check_block(block);
-  compute_norms(first + ready, first + present);
+  derive(first + ready, first + present);
   ready_[block].store(present, std::memory_order_release);
   advance_all_ready();
 }

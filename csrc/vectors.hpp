@@ -1,6 +1,6 @@
 // The vectors of one field by row, in memory of its own or mapped from a file, and every distance to them. A block of rows
 // (about 64 KiB) becomes ready when it is first touched: its checksum, where one is expected, is compared, and under
-// cosine its inverse norms are computed. A row never moves.
+// cosine its inverse norms are computed, and so are its codes where a field has them. A row never moves.
 // One thread appends, maps or sets checksums at a time; any thread reads rows that were published to it, meanwhile.
 #pragma once
 
@@ -8,9 +8,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <vector>
 
+#include "codes.hpp"
 #include "distance.hpp"
 #include "reserved.hpp"
 #include "types.hpp"
@@ -36,9 +38,12 @@ class Query {
   std::vector<Lane> lanes_;
 };
 
+// Whether rows are kept as codes too, for graphs and scans that rank by them and let the rows themselves decide among the best.
+enum class Coding { none, eight_bits };
+
 class Vectors {
  public:
-  Vectors(std::uint32_t dim, Metric metric);
+  Vectors(std::uint32_t dim, Metric metric, Coding coding = Coding::none);
 
   std::uint32_t dim() const { return dim_; }
   Metric metric() const { return metric_; }
@@ -75,6 +80,21 @@ class Vectors {
     const bool is_in_range = size > kSmallestSum && size < kInfinitelyFar;
     return finish(is_in_range ? sum * inverse_norms_[a] * inverse_norms_[b] : cosine_in_double(start(a), start(b), dim_));
   }
+  // The codes of the rows; nullptr without them.
+  const Codes* codes() const { return codes_.get(); }
+  // Between rows, as near as codes tell where there are codes: what a graph is built by.
+  float link_distance(Row a, Row b) const {
+    if (codes_ == nullptr) return distance(a, b);
+    prepare(a);
+    prepare(b);
+    return codes_->distance(a, b);
+  }
+  // As codes tell. REQUIRES codes().
+  float coded_distance(const CodeQuery& query, Row row) const {
+    prepare(row);
+    return codes_->distance(query, row);
+  }
+  void prefetch_coded(Row row) const { codes_ == nullptr ? prefetch(row) : codes_->prefetch(row); }
   // What a user sees of a kernel distance. l2: Euclidean distance; dot, cosine: the similarity.
   float score(float distance) const;
 
@@ -82,12 +102,15 @@ class Vectors {
   void prefetch(Row row) const {
     const char* line = static_cast<const char*>(static_cast<const void*>(start(row)));
     for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i);
+    // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
+    __asm__ volatile("");
   }
 
   // Compare every block that has a checksum now; throws Error corruption for the first that differs.
   void verify_all() const;
 
   std::uint64_t vector_bytes() const { return static_cast<std::uint64_t>(rows()) * dim_ * sizeof(float); }
+  std::uint64_t code_bytes() const { return codes_ == nullptr ? 0 : codes_->bytes(); }
   std::uint64_t norm_bytes() const { return metric_ == Metric::cosine ? static_cast<std::uint64_t>(rows()) * sizeof(float) : 0; }
 
  private:
@@ -115,7 +138,7 @@ class Vectors {
   void prepare_block(Row row) const;
   void advance_all_ready() const;
   void check_block(std::uint64_t block) const;
-  void compute_norms(Row first, Row last) const;
+  void derive(Row first, Row last) const;
   void claim(Source source);
   void check_total(std::uint64_t total) const;
 
@@ -134,7 +157,8 @@ class Vectors {
   mutable std::atomic<Row> all_ready_{0};       // rows below this need no look at ready_
   mutable ReservedArray<ReadyRows> ready_;      // by block; mapped rows only
   mutable ReservedArray<float> inverse_norms_;  // cosine only
-  std::vector<std::uint32_t> expected_;         // checksum by block, guarded by blocks_mutex_
+  const std::unique_ptr<Codes> codes_;
+  std::vector<std::uint32_t> expected_;  // checksum by block, guarded by blocks_mutex_
 };
 
 }  // namespace vecdb

@@ -24,8 +24,16 @@ struct QueryTarget {
 struct RowTarget {
   const Vectors& vectors;
   Row self;
-  float distance(Row row) const { return vectors.distance(self, row); }
-  void prefetch(Row row) const { vectors.prefetch(row); }
+  float distance(Row row) const { return vectors.link_distance(self, row); }
+  void prefetch(Row row) const { vectors.prefetch_coded(row); }
+};
+
+// A query among rows that have codes.
+struct CodedTarget {
+  const Vectors& vectors;
+  const CodeQuery& query;
+  float distance(Row row) const { return vectors.coded_distance(query, row); }
+  void prefetch(Row row) const { vectors.codes()->prefetch(row); }
 };
 
 struct Beam {
@@ -64,7 +72,7 @@ Scored descend(const Graph& graph, Graph::Entry entry, int to, const Target& tar
 template <class Target, class Accept>
 void search_layer(const Graph& graph, int level, Scored start, const Target& target, const Accept& accept, const Beam& beam,
                   Scratch& scratch, Walk& walk) {
-  constexpr std::uint32_t kAhead = 4;  // vectors asked for before they are scored
+  constexpr std::uint32_t kAhead = 8;  // vectors asked for before they are scored
   std::vector<Scored>& frontier = scratch.frontier;
   std::vector<Scored>& hits = scratch.hits;
   scratch.visited.reset(graph.capacity());

@@ -32,7 +32,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
-    {"vecdb._interrupt"},
+    {"vecdb._interrupt", "vecdb._forked"},
     {"vecdb.errors"},
 ]
 CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}
@@ -40,7 +40,8 @@ CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}
 CORE_ORDER: list[set[str]] = [
     {"vecdb", "types", "error"},
     {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers"},
-    {"distance"},
+    {"distance", "code_kernels"},
+    {"codes"},
     {"bitset", "offset_set", "postings"},
     {"vectors", "scratch"},
     {"graph", "walk"},

@@ -4,9 +4,10 @@ Bad input in each public call gives its documented error, says what was seen, an
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,30 @@ from vecdb import Collection, Database, F, InvalidArgument, InvalidFilter
 GOOD = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
 NAN = [[1.0, 0.0, 0.0, 0.0], [0.0, float("nan"), 0.0, 0.0]]
 Call = Callable[[Collection], Any]
+
+
+class Table:
+    """
+    What a DataFrame looks like: iterated, it gives the names of its columns.
+    """
+
+    ndim = 2
+    shape = (2, 2)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["a", "b"])
+
+
+class NotATime(datetime.datetime):
+    """
+    What pandas.NaT looks like: a datetime that equals nothing.
+    """
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __eq__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
 
 
 def state_of(points: Collection) -> list[Any]:
@@ -77,6 +102,22 @@ WRITES: dict[str, tuple[Call, type[Exception], str]] = {
     "an update of nobody": (lambda p: p.update("nobody", GOOD[0]), vecdb.NotFound, "nobody"),
     "an update with NaN": (lambda p: p.update(["a", "b"], NAN), InvalidArgument, "NaN"),
     "an existing point added": (lambda p: p.add(["c", "a"], GOOD), vecdb.AlreadyExists, "'a'"),
+    "keys that are none": (lambda p: p.delete_payload(None, ids="a"), InvalidArgument, "keys are None"),  # type: ignore[arg-type]
+    "keys that are a dict": (lambda p: p.delete_payload({"n": 1}, ids="a"), InvalidArgument, "keys"),  # type: ignore[arg-type]
+    "keys that are lists": (lambda p: p.delete_payload([["n"]], ids="a"), InvalidArgument, "keys"),  # type: ignore[list-item]
+    "a payload change of nothing": (lambda p: p.set_payload(None, ids="a", replace=True), InvalidArgument, "None"),  # type: ignore[arg-type]
+    "a replace that is no bool": (lambda p: p.set_payload({}, ids="a", replace="no"), InvalidArgument, "replace"),  # type: ignore[arg-type]
+    "no points at all": (lambda p: p.upsert_points(None), InvalidArgument, "NoneType"),  # type: ignore[arg-type]
+    "a table for ids": (lambda p: p.delete(Table()), InvalidArgument, "one dimension"),
+    "times for ids": (lambda p: p.upsert(np.array(["2020"], dtype="datetime64[ns]"), GOOD[:1]), InvalidArgument, "datetime64"),
+    "a time span for an id": (lambda p: p.upsert(np.timedelta64(5, "ns"), GOOD[0]), InvalidArgument, "timedelta64"),
+    "a time span in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": np.timedelta64(5, "ns")}), InvalidArgument, "timedelta64"),
+    "time spans in a payload": (
+        lambda p: p.upsert("a", GOOD[0], {"x": np.array([5], dtype="timedelta64[ns]")}),
+        InvalidArgument,
+        r"\['x'\]\[0\]",
+    ),
+    "not a time in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": NotATime(2020, 1, 1)}), InvalidArgument, "expected a time"),
     "points that are none": (lambda p: p.upsert_points([("a", GOOD[0])]), InvalidArgument, "tuple"),  # type: ignore[list-item]
     "deleting nobody by brackets": (lambda p: p.__delitem__("nobody"), vecdb.NotFound, "nobody"),
 }
@@ -93,6 +134,17 @@ READS: dict[str, tuple[Call, type[Exception], str]] = {
     "k that is no int": (lambda p: p.search(GOOD[0], k=1.5), InvalidArgument, "k is 1.5"),  # type: ignore[arg-type]
     "a negative ef": (lambda p: p.search(GOOD[0], ef=-1), InvalidArgument, "ef is -1"),
     "a negative offset": (lambda p: p.search(GOOD[0], offset=-1), InvalidArgument, "offset is -1"),
+    "an exact that is no bool": (lambda p: p.search(GOOD[0], exact="no"), InvalidArgument, "exact is 'no'"),  # type: ignore[arg-type]
+    "a threshold that is no number": (
+        lambda p: p.search(GOOD[0], score_threshold="high"),  # type: ignore[arg-type]
+        InvalidArgument,
+        "score_threshold is 'high'",
+    ),
+    "a threshold of NaN": (lambda p: p.search(GOOD[0], score_threshold=float("nan")), InvalidArgument, "score_threshold is nan"),
+    "an explained ef that is no int": (lambda p: p.explain({}, ef="wide"), InvalidArgument, "ef is 'wide'"),  # type: ignore[arg-type]
+    "an explained negative ef": (lambda p: p.explain({}, ef=-1), InvalidArgument, "ef is -1"),
+    "a wait for no time": (lambda p: p.wait_indexed(float("nan")), InvalidArgument, "timeout is nan"),
+    "a wait that is no number": (lambda p: p.wait_indexed("long"), InvalidArgument, "timeout is 'long'"),  # type: ignore[arg-type]
     "a name of a vector that is none": (lambda p: p.search(GOOD[0], using="title"), InvalidArgument, "title"),
     "with_payload of numbers": (lambda p: p.search(GOOD[0], with_payload=[1]), InvalidArgument, "with_payload"),  # type: ignore[list-item]
     "an unknown clause": (lambda p: p.search(GOOD[0], filter={"shall": []}), InvalidFilter, "shall"),
@@ -144,10 +196,13 @@ def test_bad_options_raise_and_create_nothing(db: Database, options: dict[str, A
     assert list(db) == []
 
 
-@pytest.mark.parametrize("name", ["", 1, None, "x" * 256, "\ud800"])
+@pytest.mark.parametrize("name", ["", 1, None, "x" * 256, "\ud800", ["x"]])
 def test_bad_names_raise_and_create_nothing(db: Database, name: Any) -> None:
     with pytest.raises(InvalidArgument, match="name"):
         db.create_collection(name, dim=4)
+    for call in (db.__getitem__, db.drop_collection):
+        with pytest.raises(vecdb.NotFound if isinstance(name, str) else InvalidArgument):
+            call(name)
     assert list(db) == []
 
 
@@ -227,6 +282,12 @@ def test_bad_arguments_of_open_raise_and_create_nothing(path: Path, arguments: d
     with pytest.raises(InvalidArgument, match=text):
         vecdb.open(path, **arguments)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x", ""])
+def test_a_path_that_is_none_is_refused(path: Any) -> None:
+    with pytest.raises(InvalidArgument, match="path is"):
+        vecdb.open(path)
 
 
 def test_a_second_writer_process_is_refused_and_named(path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -244,3 +245,43 @@ def test_a_collection_without_a_database_works_and_closes() -> None:
     alone.close()
     with pytest.raises(vecdb.Closed):
         alone.search([0, 1])
+
+
+def test_times_of_any_precision_and_offset_become_rfc_3339(points: Collection) -> None:
+    zone = datetime.timezone(datetime.timedelta(hours=1, seconds=30))
+    times = {
+        "nanoseconds": np.array(["2020-01-01T00:00:00"], dtype="datetime64[ns]"),
+        "seconds in the offset": datetime.datetime(1900, 1, 1, tzinfo=zone),
+        "offset": datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=-2))),
+        "no dimension": np.array({"a": 1}, dtype=object),
+    }
+    points.upsert("a", V[0], times)
+    assert points["a"].payload == {
+        "nanoseconds": ["2020-01-01T00:00:00Z"],
+        "seconds in the offset": "1899-12-31T22:59:30Z",
+        "offset": "2020-01-01T00:00:00-02:00",
+        "no dimension": {"a": 1},
+    }
+
+
+def test_vectors_of_whatever_numpy_takes(points: Collection) -> None:
+    class Tensor:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.asarray(V[:2], dtype=dtype)
+
+    points.upsert([1, 2], Tensor())
+    assert points[2].vector.tolist() == V[1]
+    points.upsert([3, 4], memoryview(np.asarray(V[:2], dtype=np.float32)))
+    assert points[4].vector.tolist() == V[1]
+
+
+def test_iteration_keeps_its_database_open_and_ends_with_it(path: Path) -> None:
+    with vecdb.open(path) as db:
+        db.create_collection("p", dim=4).upsert([1, 2, 3], V)
+    assert list(vecdb.open(path)["p"]) == [1, 2, 3]
+    db = vecdb.open(path)
+    ids = iter(db["p"])
+    assert next(ids) == 1
+    db.close()
+    with pytest.raises(vecdb.Closed):
+        next(ids)

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vecdb
 from vecdb import F
+from vecdb._resolve import Current, Overlay, Resolved, no_effects
+from vecdb.storage.memory import MemoryStore
+from vecdb.types import PointId
 
 
 def together(*jobs: Callable[[], None]) -> None:
@@ -174,3 +179,114 @@ def test_closing_while_others_search_ends_in_closed_only(path: object) -> None:
         db.close()
 
     together(read, read, close)
+
+
+def during(points: vecdb.Collection, call: str, write: Callable[[], object]) -> None:
+    """
+    Have a write happen once, between the lowering of a filter and the core's call that uses the program.
+    """
+    core = points._state.core
+    original = getattr(core, call)
+
+    def intercepted(*arguments: object, **options: object) -> object:
+        setattr(core, call, original)
+        write()
+        return original(*arguments, **options)
+
+    setattr(core, call, intercepted)
+
+
+NOT_NEW = ~(F("kind") == "new")
+
+
+@pytest.mark.parametrize("write", [lambda p: p.upsert(3, [1, 1, 0, 0], {"kind": "new"}), lambda p: p.set_payload({"kind": "new"}, ids=2)])
+def test_a_term_first_written_during_a_search_is_not_missed_by_its_filter(
+    points: vecdb.Collection, write: Callable[[vecdb.Collection], object]
+) -> None:
+    """
+    The filter was lowered when no point had the term, so that its negation was everything.
+    """
+
+    def again() -> None:
+        points.upsert([1, 2], [[1, 0, 0, 0], [0, 1, 0, 0]], [{"kind": "old"}, {"kind": "old"}])
+        points.delete(3)
+        points._state.indexes._drop(points._state.indexes._indexes[next(iter(points._state.indexes._indexes))])
+
+    for call, read in (
+        ("search", lambda: points.search([1, 0, 0, 0], filter=NOT_NEW).ids),
+        ("search", lambda: [int(one) for one in points.knn([[1, 0, 0, 0]], filter=NOT_NEW)[0][0] if one >= 0]),
+        ("count", lambda: list(range(1, points.count(NOT_NEW) + 1))),
+    ):
+        points.upsert([1, 2], [[1, 0, 0, 0], [0, 1, 0, 0]], [{"kind": "old"}, {"kind": "old"}])
+        assert points.count(F("kind") == "old") == 2
+        during(points, call, lambda: write(points))
+        assert read() == [one for one in (1, 2) if points[one].payload == {"kind": "old"}]
+        again()
+
+
+def test_the_length_never_runs_ahead_of_a_search(points: vecdb.Collection) -> None:
+    """
+    A thread asks for both while an apply is between the store and the core.
+    """
+    seen: list[tuple[int, bool, list[object], int]] = []
+    core = points._state.core
+    original = core.apply
+
+    def read() -> None:
+        seen.append((len(points), 1 in points, list(points), len(points.search([1, 0, 0, 0]))))
+
+    reader = threading.Thread(target=read)
+
+    def slow(**changes: object) -> int:
+        reader.start()
+        reader.join(0.2)
+        return original(**changes)  # type: ignore[arg-type]
+
+    core.apply = slow  # type: ignore[method-assign]
+    points.upsert(1, [1, 0, 0, 0])
+    reader.join()
+    assert seen == [(1, True, [1], 1)]
+
+
+def test_a_call_that_was_applied_takes_no_later_one_out_of_the_overlay() -> None:
+    """
+    The later call queues its entry at the very moment when the first looks at its own.
+    """
+    overlay = Overlay(MemoryStore())
+    later: list[threading.Thread] = []
+
+    class Watched(dict[PointId, Current]):
+        def get(self, *arguments: Any) -> Any:
+            found = super().get(*arguments)
+            if not later:
+                later.append(threading.Thread(target=lambda: overlay.queued(2, put_at(1))))
+                later[0].start()
+                later[0].join(0.2)
+            return found
+
+    def put_at(offset: int) -> Resolved:
+        effects = no_effects(offset)
+        effects.put_ids, effects.put_payloads = ["a"], [b""]
+        return Resolved(effects, [])
+
+    overlay._points = Watched()
+    overlay.queued(1, put_at(0))
+    overlay.applied(1, ["a"])
+    later[0].join()
+    assert overlay.offsets_of(["a"]) == [1]
+
+
+def test_a_write_whose_help_is_cut_by_a_close_returns(path: Path) -> None:
+    db = vecdb.open(path)
+    points = db.create_collection("p", dim=4)
+    core = points._state.core
+    original = core.help
+
+    def closing(most: int) -> int:
+        db.close()
+        return original(most)
+
+    core.help = closing  # type: ignore[method-assign]
+    points.upsert(1, [1, 0, 0, 0])
+    with vecdb.open(path) as again:
+        assert list(again["p"]) == [1]

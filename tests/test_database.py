@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 import vecdb
-from vecdb import F
+from vecdb import F, _registry
+from vecdb.storage import files
 
 ROWS = np.eye(4, dtype=np.float32)
 
@@ -218,3 +220,85 @@ def test_an_index_never_changes_an_answer_across_a_reopen(path: Path) -> None:
     with vecdb.open(path) as db:
         points = db["p"]
         assert [points.count(F("k") == 1), points.count(F("k") == "1"), points.count(F("k") == True), points.count(F("k") <= 1)] == before  # noqa: E712
+
+
+ENDS = {
+    "closing": "db.close()",
+    "collecting": "del db, points; gc.collect()",
+    "exiting": "sys.exit()",
+    "a with block": "db.__exit__(None, None, None)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_forked_child_that_lets_go_leaves_the_parent_alone(path: Path, end: str) -> None:
+    script = f"""
+import gc, os, sys, vecdb
+db = vecdb.open({str(path)!r})
+points = db.create_collection("p", dim=4)
+points.upsert(range(3000), [[i % 7, 1, 0, i % 3] for i in range(3000)])
+before = points.info().wal
+if os.fork() == 0:
+    {ENDS[end]}
+    sys.exit()
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+assert points.info().wal == before
+points.upsert(3000, [1, 1, 1, 1])
+points.checkpoint()
+assert points.get(3000).id == 3000
+db.close()
+assert len(vecdb.open({str(path)!r})["p"]) == 3001
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_forked_child_is_told_of_a_collection_without_a_database() -> None:
+    alone = vecdb.Collection(dim=4)
+    alone.upsert(range(3000), np.random.default_rng(1).standard_normal((3000, 4)))
+    child = os.fork()
+    if child == 0:
+        outcome = 0
+        for call in (lambda: alone.search(ROWS[0]), lambda: alone.upsert(1, ROWS[0])):
+            try:
+                call()
+                outcome = 1
+            except vecdb.Forked:
+                pass
+        alone.close()
+        os._exit(outcome)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(alone) == 3000
+
+
+def test_mode_x_of_two_that_race_succeeds_for_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Another process moves its database into place just before this one does.
+    """
+    rename = files.rename
+    first = [True]
+
+    def overtaken(source: Path, target: Path) -> None:
+        if target == path and first:
+            first.clear()
+            assert subprocess.run([sys.executable, "-c", f"import vecdb; vecdb.open({str(path)!r})"], check=True).returncode == 0
+        rename(source, target)
+
+    monkeypatch.setattr(files, "rename", overtaken)
+    with pytest.raises(vecdb.AlreadyExists, match="mode='x'"):
+        vecdb.open(path, mode="x")
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_handle_is_collected_in_any_thread_without_waiting(path: Path) -> None:
+    """
+    The collector may run in a thread that another one, which opens or closes a database just now, waits for.
+    """
+    forgotten = [vecdb.open(path)]
+    collector = threading.Thread(target=forgotten.clear, daemon=True)
+    with _registry._locked():
+        collector.start()
+        collector.join(10)
+        assert not collector.is_alive()
+    with vecdb.open(path, durability="os") as db:  # another durability is only possible when the first was released
+        assert list(db) == []

@@ -22,7 +22,7 @@ from vecdb.storage.memory import MemoryStore
 
 MAX_DIM = 65536
 METRICS = ("cosine", "dot", "l2")
-QUANTIZATIONS = ("auto", None)
+QUANTIZATIONS = ("auto", "sq8", None)
 
 
 def field_options(
@@ -34,7 +34,7 @@ def field_options(
     if metric not in METRICS:
         raise InvalidArgument(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
     if quantization not in QUANTIZATIONS:
-        raise InvalidArgument(f"quantization is {quantization!r}, expected 'auto' or None")
+        raise InvalidArgument(f"quantization is {quantization!r}, expected 'auto', 'sq8' or None")
     return FieldSpec(
         number=0,
         name=name,

@@ -51,11 +51,11 @@ def as_id(value: object, where: str = "id") -> PointId:
                 f"{where} is a str of {size} bytes, expected 1 to {MAX_ID_BYTES}: use a shorter key, such as a hash of this one"
             )
         return str(value)
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        number = int(value)
-        if not 0 <= number < 2**64:
-            raise InvalidArgument(f"{where} is {number}, expected an int in [0, 2**64)")
-        return number
+    if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64)):
+        integer = int(value)
+        if not 0 <= integer < 2**64:
+            raise InvalidArgument(f"{where} is {integer}, expected an int in [0, 2**64)")
+        return integer
     if isinstance(value, uuid.UUID):
         return str(value)
     raise InvalidArgument(
@@ -71,9 +71,11 @@ def as_ids(ids: object) -> list[PointId]:
         return [as_id(ids)]
     if isinstance(ids, (Mapping, Node)):
         raise InvalidArgument(f"expected ids, got a {type(ids).__name__}: pass a filter as filter=, or the ids of its points")
+    if getattr(ids, "ndim", 1) > 1:  # a table would give the names of its columns
+        raise InvalidArgument(f"ids are a {type(ids).__name__} of shape {getattr(ids, 'shape', '?')}, expected one dimension")
     if isinstance(ids, np.ndarray):
-        if ids.ndim > 1:
-            raise InvalidArgument(f"ids have shape {ids.shape}, expected one dimension")
+        if ids.dtype.kind in "mM":
+            raise InvalidArgument(f"ids are an array of {ids.dtype}, expected ints in [0, 2**64) or strs")
         if ids.dtype.kind in "iu":
             if ids.size and int(ids.min()) < 0:
                 raise InvalidArgument(f"ids[{int(ids.argmin())}] is {int(ids.min())}, expected an int in [0, 2**64)")
@@ -152,6 +154,8 @@ def as_rows(vectors: object, count: int, *, dim: int, metric: str, single: bool)
     positions: list[int] | None = None
     if vectors is None:
         return np.empty(0, dtype=np.uint32), np.empty((0, dim), dtype=np.float32)
+    if not isinstance(vectors, (list, tuple, np.ndarray)) and (hasattr(vectors, "__array__") or isinstance(vectors, memoryview)):
+        vectors = np.asarray(vectors)
     if single and not _has_rows(vectors):
         vectors = [vectors]
     if isinstance(vectors, np.ndarray) and vectors.dtype != object:
@@ -268,22 +272,23 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         return value
     if isinstance(value, np.bool_):
         return bool(value)
-    if isinstance(value, (int, np.integer)):
-        number = int(value)
-        if not -(2**63) <= number < 2**64:
-            raise InvalidArgument(f"{where} is {number}, expected an int of 64 bits: store larger ones as str")
-        return number
+    if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
+        integer = int(value)
+        if not -(2**63) <= integer < 2**64:
+            raise InvalidArgument(f"{where} is {integer}, expected an int of 64 bits: store larger ones as str")
+        return integer
     if isinstance(value, (float, np.floating)):
-        number_float = float(value)
-        if not math.isfinite(number_float):
-            raise InvalidArgument(f"{where} is {number_float}, expected a finite number: leave the key out, or store None")
-        return number_float
+        real = float(value)
+        if not math.isfinite(real):
+            raise InvalidArgument(f"{where} is {real}, expected a finite number: leave the key out, or store None")
+        return real
     if isinstance(value, Mapping):
         return _plain_object(value, where, depth + 1)
     if isinstance(value, np.ndarray):
-        value = value.tolist() if value.dtype != object else list(value)
-        if not isinstance(value, list):
-            return _plain(value, where, depth)
+        if value.ndim == 0:
+            return _plain(value[()], where, depth)
+        # tolist would make plain ints of times in nanoseconds.
+        value = list(value) if value.dtype.kind in "OmM" else value.tolist()
     if isinstance(value, (list, tuple)):
         if depth >= MAX_DEPTH:
             raise InvalidArgument(f"{where} is nested more than {MAX_DEPTH} levels deep")
@@ -293,6 +298,8 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, np.datetime64):
         value = _from_datetime64(value, where)
     if isinstance(value, datetime.datetime):
+        if value != value:
+            raise InvalidArgument(f"{where} is {value!r}, expected a time: leave the key out, or store None")
         return _rfc3339(value)
     if isinstance(value, datetime.date):
         return value.isoformat()
@@ -313,10 +320,36 @@ def _rfc3339(value: datetime.datetime) -> str:
     """
     Return a datetime as RFC 3339 text; one without a zone is taken as UTC.
     """
-    text = value.isoformat()
-    if value.tzinfo is None:
-        return text + "Z"
-    return text.replace("+00:00", "Z")
+    offset = value.utcoffset()
+    if offset is None:
+        return value.replace(tzinfo=None).isoformat() + "Z"
+    if offset % datetime.timedelta(minutes=1):
+        value = value.astimezone(datetime.timezone.utc)  # RFC 3339 has no seconds in an offset, local mean times do
+    return value.isoformat().removesuffix("+00:00") + ("" if value.utcoffset() else "Z")
+
+
+def flag(value: object, name: str) -> bool:
+    """
+    Return an argument as a bool, or raise InvalidArgument.
+
+    >>> flag(np.True_, "exact")
+    True
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidArgument(f"{name} is {value!r}, expected True or False")
+    return bool(value)
+
+
+def number(value: object, name: str) -> float:
+    """
+    Return an argument as a float that is not NaN, or raise InvalidArgument.
+
+    >>> number(np.float32(0.5), "score_threshold")
+    0.5
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)) or value != value:
+        raise InvalidArgument(f"{name} is {value!r}, expected a number")
+    return float(value)
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:

@@ -34,6 +34,8 @@ class Field(Protocol):
     def ef_construction(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def quantization(self) -> str | None: ...
 
 
 class Plan(NamedTuple):
@@ -88,4 +90,5 @@ class FieldStats(NamedTuple):
     indexed_rows: int
     vector_bytes: int
     norm_bytes: int
+    code_bytes: int
     graph_bytes: int

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vecdb._assemble import disk_state, memory_state
+from vecdb._forked import track
 from vecdb._query import Queries
 from vecdb._state import CollectionState
 from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
@@ -66,7 +67,8 @@ class LiveDatabase:
         self._stop = threading.Event()
         self._ticker: threading.Thread | None = None
         self._closed = False
-        self._forked = False
+        self.forked = False
+        track(self)
 
     # ---- collections ----
 
@@ -74,7 +76,7 @@ class LiveDatabase:
         """
         Raise unless the database can be used.
         """
-        if self._forked:
+        if self.forked:
             raise Forked(f"database {self.path or ':memory:'} was opened before this process was forked: open it again in the child")
         if self._closed:
             raise Closed(f"database {self.path or ':memory:'} is closed: open it again")
@@ -199,8 +201,10 @@ class LiveDatabase:
 
     def close(self) -> None:
         """
-        Close every collection and release the directory.
+        Close every collection and release the directory; without effect in a child made by fork.
         """
+        if self.forked:
+            return
         self._stop.set()
         ticker = self._ticker
         if ticker is not None and ticker is not threading.current_thread():
@@ -219,14 +223,6 @@ class LiveDatabase:
                 self._writer_lock.release()
         if failures:
             raise failures[0]
-
-    def mark_forked(self) -> None:
-        """
-        Make every use in this process raise Forked.
-        """
-        self._forked = True
-        for opened in self._open.values():
-            opened.state.forked = True
 
 
 def _tick(reference: weakref.ref[LiveDatabase], stop: threading.Event) -> None:

@@ -105,9 +105,12 @@ class Queries:
 
         def attempt() -> T:
             nonlocal bound
+            generation = self._state.indexes.generation
             program = self._program(node)
-            bound = program.state_bound
-            return read(program.words)
+            result = read(program.words)
+            # A term that became known meanwhile is missing in the program: to a state that has it, the program does not apply.
+            bound = program.state_bound or self._state.indexes.generation != generation
+            return result
 
         return attempt, lambda result: None if bound else changed(result)
 
@@ -165,7 +168,7 @@ class Queries:
         """
         Return the points with these ids, in their order, None where there is none.
         """
-        return self._state.consistent(lambda: self._points(ids, field, with_vectors=with_vectors), lambda _: None)
+        return self._state.whole(lambda: self._points(ids, field, with_vectors=with_vectors))
 
     def _points(self, ids: Sequence[PointId], field: int, *, with_vectors: bool) -> list[Point | None]:
         found = self._state.store.offsets_of(ids)

@@ -1,8 +1,9 @@
 """
 The registry: one live database a directory and process, however often and by whatever path it is opened.
 
-A database is attached by each handle and detached when the handle is given back; the last one closes it. A child made by fork finds all of
-them marked; what is still open at exit is closed. Threads: one lock guards all of it; it is held while a database is opened or closed.
+A database is attached by each handle and detached when the handle is given back; the last one closes it. A child made by fork begins with
+an empty registry; what is still open at exit is closed. Threads: one lock guards all of it; it is held while a database is opened or
+closed. The garbage collector may run a finalizer in any thread, whatever that thread holds: `forget` therefore never waits for the lock.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vecdb._live import CATALOG_NAME, LiveDatabase
@@ -24,7 +28,8 @@ from vecdb.storage.recovery import remove_tree
 
 _log = logging.getLogger(__name__)
 
-_registry_lock = threading.RLock()
+_registry_lock = threading.Lock()
+_forgotten: deque[LiveDatabase] = deque()
 _live: dict[tuple[int, int], LiveDatabase] = {}
 _in_memory: weakref.WeakSet[LiveDatabase] = weakref.WeakSet()
 
@@ -43,7 +48,7 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
     """
     Return the live database of a directory, opened or created as the mode asks, with one handle more.
     """
-    with _registry_lock:
+    with _locked():
         known = _live.get(_identity(path)) if path.is_dir() else None
         if known is not None:
             if mode == "x":
@@ -58,6 +63,8 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
             known.handles += 1
             return known
         created = _prepare(path, mode)
+        if mode == "x" and not created and files.exists(path / CATALOG_NAME):
+            raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
         lock = WriterLock.acquire(path, timeout=timeout)
         try:
             if not files.exists(path / CATALOG_NAME):
@@ -80,15 +87,61 @@ def detach(live: LiveDatabase) -> None:
     """
     Give a handle back; the last one closes the database.
     """
-    with _registry_lock:
-        live.handles -= 1
-        if live.handles > 0:
-            return
+    if live.forked:
+        return
+    with _locked():
+        _detach(live)
+
+
+def forget(live: LiveDatabase) -> None:
+    """
+    Give back a handle that was collected; done at once, or by whoever holds the lock now.
+    """
+    if live.forked:
+        return
+    _forgotten.append(live)
+    _settle()
+
+
+def _settle() -> None:
+    while _forgotten and _registry_lock.acquire(blocking=False):
         try:
-            live.close()
+            _detach_forgotten()
         finally:
-            if live.key is not None:
-                _live.pop(live.key, None)
+            _registry_lock.release()
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """
+    Hold the lock, with all forgotten handles given back before and after.
+    """
+    try:
+        with _registry_lock:
+            _detach_forgotten()
+            yield
+    finally:
+        _settle()
+
+
+def _detach_forgotten() -> None:
+    while _forgotten:
+        live = _forgotten.popleft()
+        try:
+            _detach(live)
+        except VecdbError as error:
+            _log.warning("closing %s, whose last handle was collected, failed: %s", live.path, error)
+
+
+def _detach(live: LiveDatabase) -> None:
+    live.handles -= 1
+    if live.handles > 0:
+        return
+    try:
+        live.close()
+    finally:
+        if live.key is not None:
+            _live.pop(live.key, None)
 
 
 def _prepare(path: Path, mode: str) -> bool:
@@ -101,8 +154,7 @@ def _prepare(path: Path, mode: str) -> bool:
         parent = path.parent
         if not parent.is_dir():
             raise MissingDatabase(f"cannot create {path}: the directory {parent} does not exist")
-        _create(path)
-        return True
+        return _create(path)
     if not path.is_dir():
         raise StorageError(f"{path} is a file, expected a directory: a vecdb database is a directory, choose another path")
     entries = set(files.list_directory(path)) - {LOCK_NAME, CATALOG_NAME + ".tmp"}
@@ -117,9 +169,9 @@ def _prepare(path: Path, mode: str) -> bool:
     return False
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> bool:
     """
-    Create an empty database aside and move it into place.
+    Create an empty database aside and move it into place; False when another process was faster: its database is there now.
     """
     for attempt in itertools.count():
         aside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{attempt}")
@@ -133,9 +185,9 @@ def _create(path: Path) -> None:
         remove_tree(aside)
         if not path.is_dir():
             raise
-        # Another process was faster: its database is opened.
-        return
+        return False
     files.sync_directory(path.parent)
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -143,12 +195,8 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _every_live() -> list[LiveDatabase]:
-    return [*_live.values(), *_in_memory]
-
-
 def _close_all() -> None:
-    for live in _every_live():
+    for live in [*_live.values(), *_in_memory]:
         try:
             live.close()
         except VecdbError as error:
@@ -157,10 +205,9 @@ def _close_all() -> None:
 
 def _after_fork() -> None:
     global _registry_lock
-    _registry_lock = threading.RLock()
-    for live in _every_live():
-        live.mark_forked()
+    _registry_lock = threading.Lock()
     _live.clear()
+    _forgotten.clear()
 
 
 atexit.register(_close_all)

@@ -3,13 +3,14 @@ Resolution: what a call asks for becomes what it does, as `Effects` with offsets
 
 A call is resolved against the applied state overlaid with all calls that are queued and not yet applied, so that two threads that merge
 keys into one point both count, and of two racing `add`s one fails. All of this runs under the collection's write lock; only
-`Overlay.applied` is called without it (dict operations on single keys, safe beside it).
+`Overlay.applied` is called without it; the overlay's own lock orders it with `queued`, and readers look up single keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ class Overlay:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._points: dict[PointId, Current] = {}
+        self._changing = Lock()
 
     def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
         """
@@ -72,21 +74,24 @@ class Overlay:
         Take in a call that has been queued.
         """
         effects = resolved.effects
-        for position, one in enumerate(effects.put_ids):
-            self._points[one] = Current(effects.first_offset + position, effects.put_payloads[position], lsn)
-        for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
-            self._points[one] = Current(offset, payload, lsn)
-        for one in effects.deleted_ids:
-            self._points[one] = Current(None, None, lsn)
+        with self._changing:
+            for position, one in enumerate(effects.put_ids):
+                self._points[one] = Current(effects.first_offset + position, effects.put_payloads[position], lsn)
+            for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
+                self._points[one] = Current(offset, payload, lsn)
+            for one in effects.deleted_ids:
+                self._points[one] = Current(None, None, lsn)
 
     def applied(self, lsn: int, ids: Sequence[PointId]) -> None:
         """
         Drop what calls up to lsn left here for these ids: the store has it now.
         """
-        for one in ids:
-            entry = self._points.get(one)
-            if entry is not None and entry.lsn <= lsn:
-                self._points.pop(one, None)
+        # Looking and dropping are one step: in between, a later call could have put its own entry there.
+        with self._changing:
+            for one in ids:
+                entry = self._points.get(one)
+                if entry is not None and entry.lsn <= lsn:
+                    del self._points[one]
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecdb import _convert as convert
-from vecdb._convert import whole
+from vecdb._convert import flag, number, whole
 from vecdb._handle import Held
 from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
@@ -61,13 +61,16 @@ class Searching(Held):
         wanted = whole(k, "k", 1, _MAX_K)
         skipped = whole(offset, "offset", 0, _MAX_K)
         columns = _payload_columns(with_payload)
+        threshold = None if score_threshold is None else number(score_threshold, "score_threshold")
         answers: list[Hits] = []
         for part, one_filter in self._by_filter(rows, filter):
-            result, raws = self._nearest(part, wanted + skipped, one_filter, ef, exact=exact, with_payload=with_payload is not False)
+            result, raws = self._nearest(
+                part, wanted + skipped, one_filter, ef, exact=exact, with_payload=columns is not None or bool(with_payload)
+            )
             vectors = self._vectors_of(result.offsets, result.counts) if with_vectors else None
             ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts)
             for hits in as_hits(result, ids, raws, columns, vectors):
-                answers.append(keep_by_threshold(Hits(hits[skipped:]), score_threshold, self._field.metric))
+                answers.append(keep_by_threshold(Hits(hits[skipped:]), threshold, self._field.metric))
         return answers[0] if single else answers
 
     def knn(
@@ -95,15 +98,19 @@ class Searching(Held):
         """
         rows, _ = self._checked_queries(queries, using)
         wanted = whole(k, "k", 1, _MAX_K)
-        parts = []
-        for part, one_filter in self._by_filter(rows, filter):
-            result, _ = self._nearest(part, wanted, one_filter, ef, exact=exact, with_payload=False)
-            ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts) if self._state.wide_ids else None
-            parts.append(as_arrays(result, wanted, ids))
+        results = [
+            self._nearest(part, wanted, one_filter, ef, exact=exact, with_payload=False)[0]
+            for part, one_filter in self._by_filter(rows, filter)
+        ]
+        wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
+        parts = [
+            as_arrays(result, wanted, self._state.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
+            for result in results
+        ]
         if len(parts) == 1:
             return parts[0]
         return (
-            np.concatenate([ids for ids, _ in parts]) if parts else np.empty((0, wanted), dtype=np.int64),
+            np.concatenate([ids for ids, _ in parts]) if parts else np.empty((0, wanted), dtype=object if wide else np.int64),
             np.concatenate([scores for _, scores in parts]) if parts else np.empty((0, wanted), dtype=np.float32),
         )
 
@@ -135,8 +142,8 @@ class Searching(Held):
             k,
             filter=filter,
             field=self._field.number,
-            ef=0 if ef is None else whole(ef, "ef", 1, _MAX_K),
-            exact=exact,
+            ef=_beam(ef),
+            exact=flag(exact, "exact"),
             threads=self._state.threads,
             with_payload=with_payload,
         )
@@ -156,12 +163,16 @@ class Searching(Held):
         'empty'
         """
         self._handle.check()
-        return self._queries.explain(filter, whole(k, "k", 1, _MAX_K), field=self._field.number, ef=ef or 0)
+        return self._queries.explain(filter, whole(k, "k", 1, _MAX_K), field=self._field.number, ef=_beam(ef))
+
+
+def _beam(ef: int | None) -> int:
+    return 0 if ef is None else whole(ef, "ef", 1, _MAX_K)
 
 
 def _payload_columns(with_payload: object) -> frozenset[str] | None:
     """
-    Return the keys to keep, None for all.
+    Return the keys to keep, None for all (or, when with_payload is false, for no payload).
     """
     if isinstance(with_payload, (bool, np.bool_)):
         return None

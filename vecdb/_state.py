@@ -15,11 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._forked import track
 from vecdb._interrupt import uninterrupted
 from vecdb._payload_index import NO_INDEX_CHANGES, PayloadIndexes
 from vecdb._resolve import Overlay, Resolved
@@ -116,6 +118,7 @@ class CollectionState:
         self._failure: BaseException | None = None
         self._closed = False
         self.forked = False
+        track(self)
 
     def start(self) -> None:
         """
@@ -186,8 +189,10 @@ class CollectionState:
         """
         Move the tail along while it is longer than its bound, so that searches stay fast under a flood of writes.
         """
-        while self.core.help(HELP_SLICE) == HELP_SLICE:
-            pass
+        # The write that asks for it is durable already: another thread's close ends the help, and is no failure of the write.
+        with suppress(Closed):
+            while self.core.help(HELP_SLICE) == HELP_SLICE:
+                pass
 
     def apply(self, lsn: int, effects: Effects) -> None:
         """
@@ -263,12 +268,20 @@ class CollectionState:
             except VecdbError:
                 # In the middle of an apply store and core differ: an offset of the one may be unknown to the other.
                 if self._unchanged(begin, None):
+                    self.check_open()  # of a state that was closed meanwhile, that is the reason to give
                     raise
                 continue
             if self._unchanged(begin, changed(result)):
                 return result
         with self._apply_lock:
+            self.check_open()  # an apply that failed half-way leaves no state to read
             return read()
+
+    def whole(self, read: Callable[[], T]) -> T:
+        """
+        Return what read gives of the store alone, never of a call that the core does not show yet.
+        """
+        return self.consistent(read, lambda _: None)
 
     def _unchanged(self, begin: int, offsets: Iterable[int] | None) -> bool:
         now = self._epoch
@@ -316,6 +329,7 @@ class CollectionState:
             bytes={
                 "vectors": sum(field.vector_bytes for field in fields),
                 "norms": sum(field.norm_bytes for field in fields),
+                "codes": sum(field.code_bytes for field in fields),
                 "graph": sum(field.graph_bytes for field in fields),
                 "ids": core.id_bytes,
                 "tags": core.tag_bytes,
@@ -333,8 +347,10 @@ class CollectionState:
 
     def close(self) -> None:
         """
-        Checkpoint, release the files and the core's memory; idempotent.
+        Checkpoint, release the files and the core's memory; idempotent, and without effect in a child made by fork.
         """
+        if self.forked:
+            return
         with self.write_lock:
             if self._closed:
                 return

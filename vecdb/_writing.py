@@ -74,6 +74,8 @@ class Writing(Held):
         >>> len(points)
         1
         """
+        if not isinstance(points, (Point, Iterable)):
+            raise InvalidArgument(f"points are a {type(points).__name__}, expected an iterable of vecdb.Point")
         given = [points] if isinstance(points, Point) else list(points)
         for row, point in enumerate(given):
             if not isinstance(point, Point):
@@ -117,8 +119,11 @@ class Writing(Held):
         2
         """
         self._handle.check_writable()
+        if payload is None:
+            raise InvalidArgument("payload is None, expected a dict: {} with replace=True empties the payloads")
         given = convert.as_payload(payload)
-        return self._change_payloads(ids, filter, lambda _, old: dict(given) if replace else {**old, **given})
+        whole = convert.flag(replace, "replace")
+        return self._change_payloads(ids, filter, lambda _, old: dict(given) if whole else {**old, **given})
 
     def delete_payload(self, keys: str | Sequence[str], *, ids: object = None, filter: FilterLike = None) -> int:
         """
@@ -131,9 +136,10 @@ class Writing(Held):
         (1, {'n': 1})
         """
         self._handle.check_writable()
-        gone = {keys} if isinstance(keys, str) else set(keys)
-        if not all(isinstance(key, str) for key in gone):
+        given = [keys] if isinstance(keys, str) else list(keys) if isinstance(keys, Iterable) and not isinstance(keys, Mapping) else None
+        if given is None or not all(isinstance(key, str) for key in given):
             raise InvalidArgument(f"keys are {keys!r}, expected a str or several")
+        gone = frozenset(given)
         return self._change_payloads(ids, filter, lambda _, old: {key: value for key, value in old.items() if key not in gone})
 
     def _change_payloads(self, ids: object, filter: FilterLike, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> int:

@@ -26,7 +26,10 @@ class Collection(Writing, Searching):
 
     `vecdb.Collection(dim=3)` is kept in memory only; collections on disk come from a `Database`. Options: `metric` is "cosine", "dot" or
     "l2"; `m` (links a point) and `ef_construction` (beam width while linking) trade memory and indexing time for recall; `seed` makes the
-    graph reproducible; `metadata` is a small JSON object of yours. Raises InvalidArgument for options out of range.
+    graph reproducible; `metadata` is a small JSON object of yours. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and scans
+    rank, beside the float32 rows that give every score; None does without. Raises InvalidArgument for options out of range.
+
+    Vectors are finite float32 with a norm of at most 1e18 (under cosine at least 1e-18), so that no score over- or underflows.
 
     >>> import vecdb
     >>> points = vecdb.Collection(dim=2)
@@ -101,7 +104,7 @@ class Collection(Writing, Searching):
         Return the number of points, those without a vector included.
         """
         self._handle.check()
-        return self._state.store.live_count
+        return self._state.whole(lambda: self._state.store.live_count)
 
     def __bool__(self) -> bool:
         """
@@ -114,14 +117,26 @@ class Collection(Writing, Searching):
         Return whether a point has this id.
         """
         self._handle.check()
-        return convert.is_one_id(id) and self._state.store.offsets_of([convert.as_id(id)])[0] is not None
+        if not convert.is_one_id(id):
+            return False
+        one = convert.as_id(id)
+        return self._state.whole(lambda: self._state.store.offsets_of([one])[0] is not None)
 
     def __iter__(self) -> Iterator[PointId]:
         """
         Iterate over the ids of one state, ascending: ints, then strs by their UTF-8.
         """
         self._handle.check()
-        return self._state.store.iterate_ids()
+        return self._checked(self._state.whole(self._state.store.iterate_ids))
+
+    def _checked(self, ids: Iterator[PointId]) -> Iterator[PointId]:
+        """
+        Yield ids while the handle is open; this generator keeps the collection alive, and with it its database.
+        """
+        self._handle.check()
+        for one in ids:
+            yield one
+            self._handle.check()
 
     # ---- reading ----
 
@@ -195,7 +210,7 @@ class Collection(Writing, Searching):
         True
         """
         self._handle.check()
-        return self._state.wait_indexed(timeout)
+        return self._state.wait_indexed(None if timeout is None else convert.number(timeout, "timeout"))
 
     def info(self) -> CollectionInfo:
         """

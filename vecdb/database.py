@@ -16,7 +16,7 @@ from typing import Any, Literal
 from vecdb import _convert as convert
 from vecdb import _registry
 from vecdb._assemble import field_options, thread_count
-from vecdb._live import LiveDatabase, OpenCollection
+from vecdb._live import LiveDatabase, OpenCollection, check_name
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
 from vecdb.types import MetricName
@@ -44,7 +44,7 @@ class Database:
         self._live = live
         self._mode = mode
         # Giving the handle back when it is collected keeps a forgotten database from holding its files for ever.
-        self._release = weakref.finalize(self, _registry.detach, live)
+        self._release = weakref.finalize(self, _registry.forget, live)
         self._release.atexit = False
 
     # ---- collections ----
@@ -135,6 +135,8 @@ class Database:
         0
         """
         self._check_writable()
+        if not isinstance(name, str):
+            check_name(name)
         self._live.drop(name)
 
     def __getitem__(self, name: str) -> Collection:
@@ -142,6 +144,8 @@ class Database:
         Return the collection of this name; raise NotFound when there is none.
         """
         self._check()
+        if not isinstance(name, str):
+            check_name(name)
         return self._collection(self._live.collection(name))
 
     def __contains__(self, name: object) -> bool:
@@ -201,7 +205,8 @@ class Database:
         Traceback (most recent call last):
         vecdb.errors.Closed: this handle on database :memory: is closed: open it again
         """
-        self._release()
+        if self._release.detach() is not None:
+            _registry.detach(self._live)
 
     def __enter__(self) -> Database:
         """
@@ -325,7 +330,7 @@ def open(
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
     count = thread_count(threads)
-    where = os.fspath(path)
+    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(where, str) or not where or "\0" in where:
         raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
     if where == MEMORY:

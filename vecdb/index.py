@@ -76,6 +76,7 @@ class CoreIndex:
             place.m = field.m
             place.ef_construction = field.ef_construction
             place.seed = field.seed
+            place.coding = lib.VECDB_NO_CODES if field.quantization is None else lib.VECDB_EIGHT_BITS
         out = ffi.new("vecdb_index **")
         check(lib.vecdb_index_create(described, len(fields), threads, out))
         self._handle: Any = ffi.gc(out[0], lib.vecdb_index_destroy)

@@ -68,7 +68,7 @@ class World {
 
  private:
   static std::unique_ptr<Index> make() {
-    const vecdb_field fields[] = {{kDim, VECDB_L2, 16, 100, 1}, {kDim, VECDB_DOT, 16, 100, 1}};
+    const vecdb_field fields[] = {{kDim, VECDB_L2, 16, 100, 1, VECDB_EIGHT_BITS}, {kDim, VECDB_DOT, 16, 100, 1, VECDB_EIGHT_BITS}};
     return std::make_unique<Index>(fields, 2, 0);
   }
 
@@ -82,7 +82,7 @@ class World {
 };
 
 Index& small_index(std::unique_ptr<Index>& owner) {
-  const vecdb_field field{kDim, VECDB_L2, 16, 100, 1};
+  const vecdb_field field{kDim, VECDB_L2, 16, 100, 1, VECDB_EIGHT_BITS};
   std::mt19937_64 random(3);
   owner = filled_index(field, 0, whole_values(random, 50 * kDim), [](Offset) { return std::vector<std::uint64_t>{}; });
   return *owner;
@@ -172,7 +172,7 @@ TEST(count_select_rows_and_ids_agree_with_the_model) {
 
 TEST(dropped_tags_and_columns_select_nothing) {
   std::mt19937_64 random(33);
-  const vecdb_field field{kDim, VECDB_L2, 16, 100, 1};
+  const vecdb_field field{kDim, VECDB_L2, 16, 100, 1, VECDB_EIGHT_BITS};
   const auto index = filled_index(field, 0, whole_values(random, 20 * kDim), [](Offset) { return std::vector<std::uint64_t>{8}; });
   Change change;
   change.present.resize(1);
@@ -257,10 +257,11 @@ TEST(a_wrong_search_is_refused) {
 
 TEST(wrong_fields_are_refused) {
   const auto refused = [](vecdb_field field) { CHECK_THROWS(Code::invalid_argument, Index(&field, 1, 0)); };
-  refused({0, VECDB_L2, 16, 100, 1});
-  refused({4, 3, 16, 100, 1});
-  refused({4, VECDB_L2, 1, 100, 1});
-  refused({4, VECDB_L2, 16, 0, 1});
+  refused({0, VECDB_L2, 16, 100, 1, VECDB_EIGHT_BITS});
+  refused({4, 3, 16, 100, 1, VECDB_EIGHT_BITS});
+  refused({4, VECDB_L2, 1, 100, 1, VECDB_EIGHT_BITS});
+  refused({4, VECDB_L2, 16, 0, 1, VECDB_EIGHT_BITS});
+  refused({4, VECDB_L2, 16, 100, 1, 2});
 }
 
 TEST(a_small_collection_has_no_graph_and_nothing_to_wait_for) {

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::uint32_t kWide = 400;  // so wide that a graph is made from 3,000 rows on
-constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7};
+constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7, VECDB_NO_CODES};
 
 std::vector<std::uint64_t> tags_of(Offset offset) {
   std::vector<std::uint64_t> tags{offset % 2, 10 + offset % 10};
@@ -44,7 +44,7 @@ TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
   std::mt19937_64 random = seeded("recall", 41);
   constexpr std::uint32_t kDim = 24;
   const std::vector<float> rows = clustered_rows(random, 24000, kDim, 60);
-  const vecdb_field field{kDim, VECDB_COSINE, 16, 100, 5};
+  const vecdb_field field{kDim, VECDB_COSINE, 16, 100, 5, VECDB_EIGHT_BITS};
   // Tag 50 is a half-space: what matches lies on one side of the queries.
   const auto index = filled_index(field, 2, rows, [&](Offset offset) {
     std::vector<std::uint64_t> tags = tags_of(offset);
@@ -140,7 +140,7 @@ TEST(a_walk_that_gives_up_is_followed_by_an_exact_scan) {
     std::vector<std::uint8_t> out_kinds(kHits);
     std::vector<float> scores(kHits);
     std::uint32_t count = 0;
-    Searcher({index->field(0).vectors(), ids, snapshot, scratches}, std::move(all), plan, kHits)
+    Searcher({index->field(0).vectors(), ids, snapshot, scratches}, std::move(all), plan, kHits, Accuracy::approximate)
         .run(query.data(), 0, 1, {offsets.data(), out_ids.data(), out_kinds.data(), scores.data(), &count});
     CHECK_EQUAL(kHits, count);
     return offsets;
