@@ -26,8 +26,8 @@ class Collection(Writing, Searching):
 
     `vecdb.Collection(dim=3)` is kept in memory only; collections on disk come from a `Database`. Options: `metric` is "cosine", "dot" or
     "l2"; `m` (links a point) and `ef_construction` (beam width while linking) trade memory and indexing time for recall; `seed` makes the
-    graph reproducible; `metadata` is a small JSON object of yours. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and scans
-    rank, beside the float32 rows that give every score; None does without. Raises InvalidArgument for options out of range.
+    graph reproducible; `metadata` is a small JSON object of yours. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and
+    scans rank, beside the float32 rows that give every score; None does without. Raises InvalidArgument for options out of range.
 
     Vectors are finite float32 with a norm of at most 1e18 (under cosine at least 1e-18), so that no score over- or underflows.
 
