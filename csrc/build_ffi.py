@@ -66,10 +66,12 @@ def declarations() -> str:
 
 def extra_flags() -> list[str]:
     """
-    Return the compiler flags; VECDB_WERROR=1 turns warnings in our code into errors, as the project's own checks do.
+    Return the compiler flags; debug symbols would make the wheel several times as large.
+
+    VECDB_WERROR=1 turns warnings in our code into errors, as the project's own checks do.
     """
     strict = ["-Werror"] if os.environ.get("VECDB_WERROR") == "1" else []
-    return ["-std=c++17", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", *strict, "-isystem", hnswlib_include()]
+    return ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", *strict, "-isystem", hnswlib_include()]
 
 
 # cffi generates its module from the declarations; that generated file is not held to our warnings.
