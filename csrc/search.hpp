@@ -77,7 +77,7 @@ void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking&
 
 // How many of the best by codes are scored by their rows, so that codes decide next to nothing: twice k gave the true k nearest of every
 // data set tried, vectors with a few components ten times the others included; 1.5 k gave 0.9993 of them.
-constexpr std::size_t rerank_depth(std::size_t k) { return 2 * k + 8; }
+constexpr std::uint32_t rerank_depth(std::uint32_t k) { return k > (UINT32_MAX - 8) / 2 ? UINT32_MAX : 2 * k + 8; }
 
 // Leave the `depth` nearest of these hits, in any order.
 void keep_nearest(std::vector<Scored>& hits, std::size_t depth);

@@ -42,7 +42,8 @@ Searcher::Searcher(const Parts& parts, RowSelection selection, const Plan& plan,
       selection_(std::move(selection)),
       plan_(plan),
       k_(k),
-      uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr),
+      // Where all that match would be scored by their rows anyway, codes decide nothing.
+      uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr && selection_.count > rerank_depth(k)),
       ties_(parts_) {
   const bool walks = plan_.strategy == Strategy::graph || plan_.strategy == Strategy::sweep;
   if (walks && selection_.form == Selection::Form::list) {
@@ -77,7 +78,7 @@ void Searcher::scan_tail(const Query& query, Ranking& ranking) const {
     scan(query, first, last, ranking);
     return;
   }
-  Ranking coded(static_cast<std::uint32_t>(rerank_depth(k_)), parts_.vectors, nullptr);
+  Ranking coded(rerank_depth(k_), parts_.vectors, nullptr);
   scan(CodeQuery(query.values(), parts_.vectors.dim(), parts_.vectors.metric()), first, last, coded);
   rerank(parts_.vectors, query, coded, ranking);
 }
@@ -100,7 +101,7 @@ void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last
   std::vector<CodeQuery> coded;
   std::vector<Ranking> rankings;
   std::vector<std::uint64_t> unanswered;
-  const auto scanned = static_cast<std::uint32_t>(uses_codes_ ? rerank_depth(k_) : k_);
+  const std::uint32_t scanned = uses_codes_ ? rerank_depth(k_) : k_;
   for (std::uint64_t i = first; i < last; ++i) {
     Query query(queries + i * dim, dim, metric);
     Ranking ranking(k_, parts_.vectors, &ties_);
