@@ -130,12 +130,6 @@ class Queries:
                     self._programs.popitem(last=False)
         return program
 
-    def check(self, filter: FilterLike) -> None:
-        """
-        Raise InvalidFilter unless the filter is one.
-        """
-        parse(filter)
-
     def explain(self, filter: FilterLike, k: int, *, field: int, ef: int) -> Plan:
         """
         Return the plan of one query under a filter.

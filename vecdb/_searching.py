@@ -18,6 +18,7 @@ from vecdb._handle import Held
 from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
+from vecdb.filters import parse
 from vecdb.types import Hits, Plan
 
 _MAX_K = 2**31 - 1
@@ -125,16 +126,14 @@ class Searching(Held):
         Yield the queries that share a filter: all of them, or one by one when there is a list of filters.
         """
         if not isinstance(filter, (list, tuple)):
-            self._queries.check(filter)
+            node = parse(filter)
             if len(rows):
-                yield rows, filter
+                yield rows, node
             return
         if len(filter) != len(rows):
             raise InvalidArgument(f"{len(rows)} queries but {len(filter)} filters: expected one filter for all, or one a query")
-        for one in filter:
-            self._queries.check(one)
-        for row, one in enumerate(filter):
-            yield rows[row : row + 1], one
+        for row, node in enumerate([parse(one) for one in filter]):
+            yield rows[row : row + 1], node
 
     def _nearest(self, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool) -> Any:
         return self._queries.nearest(

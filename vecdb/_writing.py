@@ -14,6 +14,7 @@ from vecdb._handle import Held
 from vecdb._query import FilterLike
 from vecdb._resolve import resolve_delete, resolve_payloads, resolve_update, resolve_upsert
 from vecdb.errors import InvalidArgument, NotFound
+from vecdb.filters import parse
 from vecdb.storage.codec import encode_payload
 from vecdb.storage.effects import FieldRows
 from vecdb.types import Point, PointId
@@ -158,11 +159,11 @@ class Writing(Held):
         if ids is not None:
             known = convert.as_ids(ids)
             return lambda: known
-        self._queries.check(filter)
+        node = parse(filter)
 
         def by_filter() -> list[PointId]:
             self._state.settle()
-            return self._queries.matching_ids(filter)
+            return self._queries.matching_ids(node)
 
         return by_filter
 
