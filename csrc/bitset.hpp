@@ -15,6 +15,14 @@ namespace bits {
 
 constexpr std::size_t words_for(std::uint64_t size) { return static_cast<std::size_t>((size + 63) / 64); }
 
+// Without the CPU's instruction, which the compiler may not take for granted, and without the call that it makes instead.
+constexpr int count_of(std::uint64_t word) {
+  word -= (word >> 1) & 0x5555555555555555U;
+  word = (word & 0x3333333333333333U) + ((word >> 2) & 0x3333333333333333U);
+  word = (word + (word >> 4)) & 0x0F0F0F0F0F0F0F0FU;
+  return static_cast<int>((word * 0x0101010101010101U) >> 56);
+}
+
 inline std::uint64_t count_portable(const std::uint64_t* words, std::size_t count) {
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < count; ++i) total += static_cast<std::uint64_t>(__builtin_popcountll(words[i]));

@@ -14,8 +14,6 @@ namespace vecdb {
 constexpr std::size_t kCodeBlock = 32;
 // The most dimensions one call may sum within 32 bits: 255 * 127 * 65536 < 2^31.
 constexpr std::size_t kMaxCodeRun = std::size_t{1} << 16;
-// Queries that a tile kernel compares with a row at once.
-constexpr std::size_t kTileQueries = 8;
 
 // What a distance needs of a vector beside its codes c.
 struct CodeMeasure {
@@ -40,27 +38,12 @@ struct CodeDot {
   }
 };
 
-// Eight queries, each followed by zeros up to stride, a multiple of 64; by query: the sum of its codes, and its measure.
-struct CodeTileView {
-  const std::int8_t* codes;
-  std::size_t stride;
-  const std::int32_t* sums;
-  const float* scales;
-  const float* squared_norms;
-};
-
-// distances[i]: query i and the row.
-using CodeTileKernel = void (*)(const CodeTileView& queries, const std::int8_t* row, const CodeMeasure& of_row, std::size_t dim,
-                                float* distances) noexcept;
-
 struct CodeKernels {
   const char* name;
   // The sum of a * b over dim codes.
   std::int32_t (*dot)(const std::int8_t* a, const std::int8_t* b, std::size_t dim) noexcept;
   // The same where the sum of a's codes is known, which saves some CPUs a step.
   std::int32_t (*dot_summed)(const std::int8_t* a, std::int32_t sum_of_a, const std::int8_t* b, std::size_t dim) noexcept;
-  CodeTileKernel tile_l2;
-  CodeTileKernel tile_dot;  // dot and cosine
 };
 
 // The kernels in use.

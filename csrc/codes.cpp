@@ -14,9 +14,9 @@ namespace {
 
 constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 32;
 constexpr float kMaxCode = 127.0F;
+constexpr std::size_t kQuad = 4;
 // The CPU follows a sequential read by itself after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 1024;
-constexpr std::size_t kPrefetchRows = 8;  // a tile's work on a row hides the fetching of those that follow
 
 std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
 
@@ -114,11 +114,18 @@ CodeTile::CodeTile(const CodeQuery* const* queries, std::size_t count) : count_(
   }
   stride_ = queries[0]->padded_size();
   lines_.resize(kTileQueries * stride_ / sizeof(CodeLine));
+  quads_.resize(lines_.size());
   for (std::size_t q = 0; q < count; ++q) {
     std::memcpy(&lines_[q * (stride_ / sizeof(CodeLine))], queries[q]->codes(), stride_);
     sums_[q] = queries[q]->sum();
     scales_[q] = queries[q]->measure().scale;
     squared_norms_[q] = queries[q]->measure().squared_norm;
+    std::int8_t* const quads = quads_.data()->codes + q * kQuad;
+    for (std::size_t i = 0; i < stride_; i += kQuad) std::memcpy(quads + i * kTileQueries, queries[q]->codes() + i, kQuad);
+  }
+  // From here on without sign.
+  for (CodeLine& line : quads_) {
+    for (std::int8_t& code : line.codes) code = static_cast<std::int8_t>(code ^ -128);
   }
 }
 
@@ -131,7 +138,8 @@ Codes::Codes(std::uint32_t dim, Metric metric)
       measure_stride_(is_measure_in_row_ ? stride_ : measure_size(metric)),
       prefetch_bytes_(std::min(stride_, kMaxPrefetchBytes)),
       kernels_(code_kernels()),
-      tile_(metric == Metric::l2 ? kernels_.tile_l2 : kernels_.tile_dot),
+      block_rows_(metric == Metric::l2 ? code_blocks().rows_l2 : code_blocks().rows_dot),
+      block_tile_(metric == Metric::l2 ? code_blocks().tile_l2 : code_blocks().tile_dot),
       row_bytes_(kMaxRows * stride_),
       measure_bytes_(is_measure_in_row_ ? 1 : kMaxRows * measure_stride_),
       codes_(row_bytes_.data()),
@@ -164,24 +172,57 @@ void Codes::encode(Row first, const float* rows, std::uint64_t count) {
 
 float Codes::long_dot(const std::int8_t* a, const std::int8_t* b) const { return static_cast<float>(dot_of(kernels_, a, b, dim_)); }
 
-void Codes::tile_distances(const CodeTile& tile, Row row, float* out) const {
-  if (is_short_) {
-    tile_(tile.view(), start(row), measure(row), dim_, out);
-    return;
+void Codes::block_distances(const CodeQueryView& query, const CodeRows& rows, float* out) const {
+  if (is_short_) return block_rows_(query, rows, dim_, out);
+  for (std::size_t r = 0; r < kBlockRows; ++r) out[r] = finish(query.measure, rows.measure(r), long_dot(query.codes, rows.codes[r]));
+}
+
+void Codes::block_distances(const CodeTileView& queries, const CodeRows& rows, float* out) const {
+  if (is_short_) return block_tile_(queries, rows, dim_, out);
+  for (std::size_t r = 0; r < kBlockRows; ++r) {
+    for (std::size_t q = 0; q < kTileQueries; ++q) {
+      const float dot = long_dot(queries.codes + q * queries.stride, rows.codes[r]);
+      out[r * kTileQueries + q] = finish(queries.measure(q), rows.measure(r), dot);
+    }
   }
-  for (std::size_t q = 0; q < kTileQueries; ++q) out[q] = finish(tile.measure(q), measure(row), long_dot(tile.codes(q), start(row)));
+}
+
+template <std::size_t width, class View, class RowAt>
+void Codes::distances(const View& asked, std::size_t count, const RowAt& row_at, float* out) const {
+  for (std::size_t i = 0; i < count; i += kBlockRows) {
+    const std::size_t in_block = std::min(kBlockRows, count - i);
+    CodeRows rows;
+    for (std::size_t r = 0; r < kBlockRows; ++r) {
+      const Row row = row_at(i + std::min(r, in_block - 1));
+      const CodeMeasure of_row = measure(row);
+      rows.codes[r] = start(row);
+      rows.scales[r] = of_row.scale;
+      rows.squared_norms[r] = of_row.squared_norm;
+    }
+    if (in_block == kBlockRows) {
+      block_distances(asked, rows, out + i * width);
+    } else {
+      float last[kBlockRows * width];
+      block_distances(asked, rows, last);
+      std::copy_n(last, in_block * width, out + i * width);
+    }
+  }
+}
+
+void Codes::range_distances(const CodeQuery& query, Row first, Row last, float* out) const {
+  distances<1>(query.view(), last - first, [first](std::size_t i) { return first + static_cast<Row>(i); }, out);
+}
+
+void Codes::list_distances(const CodeQuery& query, const Row* rows, std::size_t count, float* out) const {
+  distances<1>(query.view(), count, [rows](std::size_t i) { return rows[i]; }, out);
 }
 
 void Codes::range_distances(const CodeTile& tile, Row first, Row last, float* out) const {
-  for (Row row = first; row < last; ++row) tile_distances(tile, row, out + (row - first) * kTileQueries);
+  distances<kTileQueries>(tile.view(), last - first, [first](std::size_t i) { return first + static_cast<Row>(i); }, out);
 }
 
 void Codes::list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const {
-  for (std::size_t i = 0; i < std::min(count, kPrefetchRows); ++i) prefetch(rows[i]);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kPrefetchRows < count) prefetch(rows[i + kPrefetchRows]);
-    tile_distances(tile, rows[i], out + i * kTileQueries);
-  }
+  distances<kTileQueries>(tile.view(), count, [rows](std::size_t i) { return rows[i]; }, out);
 }
 
 }  // namespace vecdb

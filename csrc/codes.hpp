@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "code_blocks.hpp"
 #include "code_kernels.hpp"
 #include "reserved.hpp"
 #include "types.hpp"
@@ -30,7 +31,8 @@ class CodeQuery {
   const std::int8_t* codes() const { return lines_.data()->codes; }
   std::size_t padded_size() const { return lines_.size() * sizeof(CodeLine); }  // zeros follow the codes
   std::int32_t sum() const { return sum_; }
-  const CodeMeasure& measure() const { return measure_; }
+  CodeMeasure measure() const { return measure_; }
+  CodeQueryView view() const { return {codes(), sum_, measure_}; }
 
  private:
   std::vector<CodeLine> lines_;
@@ -45,14 +47,13 @@ class CodeTile {
   CodeTile(const CodeQuery* const* queries, std::size_t count);
 
   std::size_t count() const { return count_; }
-  const std::int8_t* codes(std::size_t query) const { return lines_[query * (stride_ / sizeof(CodeLine))].codes; }
-  CodeTileView view() const { return {lines_.data()->codes, stride_, sums_, scales_, squared_norms_}; }
-  CodeMeasure measure(std::size_t query) const { return {scales_[query], squared_norms_[query]}; }
+  CodeTileView view() const { return {lines_.data()->codes, quads_.data()->codes, stride_, sums_, scales_, squared_norms_}; }
 
  private:
   std::size_t count_;
   std::size_t stride_;
   std::vector<CodeLine> lines_;
+  std::vector<CodeLine> quads_;
   std::int32_t sums_[kTileQueries] = {};
   float scales_[kTileQueries] = {};
   float squared_norms_[kTileQueries] = {};
@@ -79,27 +80,35 @@ class Codes {
     const float dot = is_short_ ? static_cast<float>(kernels_.dot(start(a), start(b), dim_)) : long_dot(start(a), start(b));
     return finish(measure(a), measure(b), dot);
   }
-  // out[i * kTileQueries + q]: query q and row first + i, for the tile's queries; the places of others are written, and mean nothing.
-  // For runs of rows whose out stays in the cache, 64 to 512.
+  // out[i]: the query and row first + i, or rows[i], as distance gives it. For runs of rows whose out stays in the cache; of a list the
+  // caller asks for the rows in advance.
+  void range_distances(const CodeQuery& query, Row first, Row last, float* out) const;
+  void list_distances(const CodeQuery& query, const Row* rows, std::size_t count, float* out) const;
+  // out[i * kTileQueries + q]: query q and row first + i, or rows[i]; the places of queries that the tile has not mean nothing.
   void range_distances(const CodeTile& tile, Row first, Row last, float* out) const;
-  // The same for query q and rows[i].
   void list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const;
 
   // Ask for the row's first cache lines. Never faults.
-  void prefetch(Row row) const {
-    const std::int8_t* line = start(row);
-    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i);
-    if (!is_measure_in_row_) __builtin_prefetch(measures_ + row * measure_stride_);
-    // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
-    __asm__ volatile("");
-  }
+  void prefetch(Row row) const { ask_for<kInto1st>(row); }
+  // The same for a row whose turn comes later: many more of these can be under way at once.
+  void prefetch_early(Row row) const { ask_for<kInto2nd>(row); }
 
   std::uint64_t bytes_per_row() const { return stride_ + (is_measure_in_row_ ? 0 : measure_stride_); }
   std::uint64_t bytes() const { return rows_.load(std::memory_order_relaxed) * bytes_per_row(); }
 
  private:
   static constexpr std::size_t kCacheLine = 64;
+  static constexpr int kInto1st = 3;  // levels of cache, as __builtin_prefetch names them
+  static constexpr int kInto2nd = 2;
 
+  template <int level>
+  void ask_for(Row row) const {
+    const std::int8_t* line = start(row);
+    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
+    if (!is_measure_in_row_) __builtin_prefetch(measures_ + row * measure_stride_, 0, level);
+    // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
+    __asm__ volatile("");
+  }
   const std::int8_t* start(Row row) const { return codes_ + row * stride_; }
   CodeMeasure measure(Row row) const {
     CodeMeasure measure{0.0F, 0.0F};
@@ -112,7 +121,10 @@ class Codes {
     return metric_ == Metric::l2 ? CodeL2::of(a, b, dot) : CodeDot::of(a, b, dot);
   }
   float long_dot(const std::int8_t* a, const std::int8_t* b) const;
-  void tile_distances(const CodeTile& tile, Row row, float* out) const;
+  void block_distances(const CodeQueryView& query, const CodeRows& rows, float* out) const;
+  void block_distances(const CodeTileView& queries, const CodeRows& rows, float* out) const;
+  template <std::size_t width, class View, class RowAt>
+  void distances(const View& asked, std::size_t count, const RowAt& row_at, float* out) const;
 
   const std::uint32_t dim_;
   const Metric metric_;
@@ -122,7 +134,8 @@ class Codes {
   const std::size_t measure_stride_;
   const std::size_t prefetch_bytes_;
   const CodeKernels& kernels_;
-  const CodeTileKernel tile_;
+  const CodeBlocks::Rows block_rows_;
+  const CodeBlocks::Tile block_tile_;
   std::atomic<std::uint64_t> rows_{0};
   ReservedArray<std::int8_t> row_bytes_;
   ReservedArray<std::int8_t> measure_bytes_;  // used where they are not in the row

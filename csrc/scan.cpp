@@ -4,8 +4,12 @@
 #include <cmath>
 #include <limits>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "bitset.hpp"
 #include "search.hpp"
-#include "walk.hpp"
 
 namespace vecdb {
 
@@ -56,67 +60,258 @@ std::vector<Candidate> Ranking::take() {
 
 namespace {
 
-constexpr std::size_t kGathered = 512;  // rows of sparse words are collected, then asked for ahead of their turn
-constexpr std::size_t kAhead = 8;
-// A word with this many of its 64 rows allowed is streamed whole: the CPU follows a sequence by itself.
-constexpr int kDense = 16;
+constexpr Row kWord = 64;                // rows of a word of a RowSet
+constexpr std::size_t kGathered = 2048;  // rows of sparse words are collected, then asked for ahead of their turn
+// Rows of a list are scored in chunks of about this much memory, and asked for two chunks ahead.
+constexpr std::size_t kChunkBytes = 8192;
+constexpr std::size_t kLargestChunk = 32;
+
+constexpr std::size_t chunk_rows(std::uint64_t row_bytes) {
+  const std::size_t rows = static_cast<std::size_t>(kChunkBytes / row_bytes) / kBlockRows * kBlockRows;
+  return std::clamp(rows, kBlockRows, kLargestChunk);
+}
+
+// What a scan compares rows with: kWidth queries at once. range and list write out[i * kWidth + q]. A word with kDense rows allowed is
+// streamed whole, which the CPU does by itself and quicker a row.
+struct OneQuery {
+  static constexpr std::size_t kWidth = 1;
+  static constexpr std::size_t kDense = 28;
+  const Vectors& vectors;
+  const Query& query;
+
+  std::size_t count() const { return 1; }
+  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
+  void prefetch(Row row) const { vectors.prefetch_early(row); }
+  void range(Row first, Row last, float* out) const {
+    for (Row row = first; row < last; ++row) out[row - first] = vectors.distance(query, row);
+  }
+  void list(const Row* rows, std::size_t count, float* out) const {
+    for (std::size_t i = 0; i < count; ++i) out[i] = vectors.distance(query, rows[i]);
+  }
+};
+
+struct SomeQueries {
+  static constexpr std::size_t kWidth = kTileQueries;
+  static constexpr std::size_t kDense = 44;
+  const Vectors& vectors;
+  const QueryTile& tile;
+
+  std::size_t count() const { return tile.count(); }
+  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
+  void prefetch(Row row) const { vectors.prefetch_early(row); }
+  void range(Row first, Row last, float* out) const {
+    score(last - first, [first](std::size_t i) { return first + static_cast<Row>(i); }, out);
+  }
+  void list(const Row* rows, std::size_t count, float* out) const {
+    score(count, [rows](std::size_t i) { return rows[i]; }, out);
+  }
+
+  template <class RowAt>
+  void score(std::size_t count, const RowAt& row_at, float* out) const {
+    std::size_t i = 0;
+    for (; i + kTileRows <= count; i += kTileRows) vectors.distances(tile, row_at(i), row_at(i + 1), out + i * kWidth);
+    if (i == count) return;
+    float last[kTileRows * kWidth];
+    vectors.distances(tile, row_at(i), row_at(i), last);
+    std::copy_n(last, kWidth, out + i * kWidth);
+  }
+};
+
+template <class Coded, std::size_t width, std::size_t dense>
+struct ByCodes {
+  static constexpr std::size_t kWidth = width;
+  static constexpr std::size_t kDense = dense;
+  const Vectors& vectors;
+  const Coded& asked;
+  std::size_t query_count;
+
+  std::size_t count() const { return query_count; }
+  std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
+  void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
+  void range(Row first, Row last, float* out) const {
+    vectors.touch(first, last);
+    vectors.codes()->range_distances(asked, first, last, out);
+  }
+  void list(const Row* rows, std::size_t count, float* out) const {
+    vectors.touch(rows, count);
+    vectors.codes()->list_distances(asked, rows, count, out);
+  }
+};
+using OneCoded = ByCodes<CodeQuery, 1, 28>;
+using SomeCoded = ByCodes<CodeTile, kTileQueries, 40>;
+
+// Bit r: whether row r of a word has a distance that is not beyond its query's limit.
+template <std::size_t width>
+std::uint64_t within(const float* distances, std::size_t rows, const float* limits) {
+  std::uint64_t found = 0;
+  for (std::size_t r = 0; r < rows; ++r) {
+    int is_within = 0;
+    for (std::size_t q = 0; q < width; ++q) is_within |= static_cast<int>(distances[r * width + q] <= limits[q]);
+    found |= static_cast<std::uint64_t>(is_within) << r;
+  }
+  return found;
+}
+
+#if defined(__SSE2__)
+template <>
+std::uint64_t within<1>(const float* distances, std::size_t rows, const float* limits) {
+  const __m128 limit = _mm_set1_ps(*limits);
+  std::uint64_t found = 0;
+  std::size_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const int four = _mm_movemask_ps(_mm_cmple_ps(_mm_loadu_ps(distances + r), limit));
+    found |= static_cast<std::uint64_t>(static_cast<unsigned>(four)) << r;
+  }
+  for (; r < rows; ++r) found |= static_cast<std::uint64_t>(distances[r] <= *limits) << r;
+  return found;
+}
+
+template <>
+std::uint64_t within<8>(const float* distances, std::size_t rows, const float* limits) {
+  const __m128 low = _mm_loadu_ps(limits);
+  const __m128 high = _mm_loadu_ps(limits + 4);
+  std::uint64_t found = 0;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float* of_row = distances + r * 8;
+    const __m128 is_within = _mm_or_ps(_mm_cmple_ps(_mm_loadu_ps(of_row), low), _mm_cmple_ps(_mm_loadu_ps(of_row + 4), high));
+    found |= static_cast<std::uint64_t>(_mm_movemask_ps(is_within) != 0) << r;
+  }
+  return found;
+}
+static_assert(kTileQueries == 8, "the kernel above is for eight queries");
+#endif
+
+// One pass of one target over some rows. Most rows enter no ranking: a whole word of them is compared with the rankings' worst at once.
+template <class Target>
+class Scan {
+ public:
+  Scan(const Target& target, Ranking* rankings) : target_(target), rankings_(rankings) {
+    std::fill(limits_, limits_ + kWidth, -std::numeric_limits<float>::infinity());
+    update_limits();
+  }
+
+  void range(Row first, Row last, const RowSet& allowed) {
+    last = std::min(last, allowed.limit);
+    for (first = skip_empty(first, last, allowed.bits); first < last; first = skip_empty(first, last, allowed.bits)) {
+      const Row start = first & ~(kWord - 1);
+      const Row end = last - start > kWord ? start + kWord : last;
+      std::uint64_t word = (allowed.bits == nullptr ? ~std::uint64_t{0} : allowed.bits[start / kWord]) >> (first - start);
+      if (end - first < kWord) word &= (std::uint64_t{1} << (end - first)) - 1;
+      const auto count = static_cast<std::size_t>(bits::count_of(word));
+      if (count >= Target::kDense) {
+        target_.range(first, end, distances_);
+        const auto row_at = [first](std::size_t i) { return first + static_cast<Row>(i); };
+        offer(word & within<kWidth>(distances_, end - first, limits_), distances_, row_at);
+      } else {
+        gather(word, count, first);
+      }
+      first = end;
+    }
+    list(gathered_, gathered_count_);
+    gathered_count_ = 0;
+  }
+
+  void list(const Row* rows, std::size_t count) {
+    const std::size_t chunk = chunk_rows(target_.row_bytes());
+    const std::size_t ahead = 2 * chunk;
+    for (std::size_t i = 0; i < std::min(count, ahead); ++i) target_.prefetch(rows[i]);
+    for (std::size_t done = 0; done < count; done += chunk) {
+      for (std::size_t i = done + ahead; i < std::min(count, done + ahead + chunk); ++i) target_.prefetch(rows[i]);
+      const std::size_t now = std::min(chunk, count - done);
+      const Row* of_chunk = rows + done;
+      target_.list(of_chunk, now, distances_);
+      offer(within<kWidth>(distances_, now, limits_), distances_, [of_chunk](std::size_t i) { return of_chunk[i]; });
+    }
+  }
+
+ private:
+  static constexpr std::size_t kWidth = Target::kWidth;
+  static constexpr std::uint64_t kHighestBit = std::uint64_t{1} << 63;
+  static constexpr std::size_t kUnconditional = 4;
+
+  // Passes over words without rows, four at a time.
+  static Row skip_empty(Row first, Row last, const std::uint64_t* bits) {
+    if (bits == nullptr || first >= last) return first;
+    const std::size_t words = bits::words_for(last);
+    std::size_t word = first / kWord;
+    while (word + 4 <= words && (bits[word] | bits[word + 1] | bits[word + 2] | bits[word + 3]) == 0) word += 4;
+    return std::max(first, static_cast<Row>(std::min<std::size_t>(word * kWord, last)));
+  }
+
+  void gather(std::uint64_t word, std::size_t count, Row first) {
+    Row* to = gathered_ + gathered_count_;
+    const auto take = [&word, first] {
+      // How many there are is hard to foresee for a CPU; the highest bit stands in where there are none.
+      const Row row = first + static_cast<Row>(__builtin_ctzll(word | kHighestBit));
+      word &= word - 1;
+      return row;
+    };
+    for (std::size_t i = 0; i < kUnconditional; ++i) to[i] = take();
+    for (std::size_t i = kUnconditional; i < count; ++i) to[i] = take();
+    gathered_count_ += count;
+    if (gathered_count_ + Target::kDense <= kGathered) return;
+    list(gathered_, gathered_count_);
+    gathered_count_ = 0;
+  }
+
+  template <class RowAt>
+  void offer(std::uint64_t promising, const float* distances, const RowAt& row_at) {
+    if (promising == 0) return;
+    for (; promising != 0; promising &= promising - 1) {
+      const auto i = static_cast<std::size_t>(__builtin_ctzll(promising));
+      for (std::size_t q = 0; q < target_.count(); ++q) rankings_[q].offer(distances[i * kWidth + q], row_at(i));
+    }
+    update_limits();
+  }
+
+  void update_limits() {
+    for (std::size_t q = 0; q < target_.count(); ++q) limits_[q] = rankings_[q].worst();
+  }
+
+  const Target target_;
+  Ranking* const rankings_;
+  float limits_[kWidth];  // of queries that the tile has not: below every distance
+  std::size_t gathered_count_ = 0;
+  Row gathered_[kGathered + kUnconditional];
+  float distances_[kWord * kWidth];
+};
 
 template <class Target>
-void scan_rows(const Target& target, const Row* rows, std::size_t count, Ranking& ranking) {
-  for (std::size_t i = 0; i < std::min(count, kAhead); ++i) target.prefetch(rows[i]);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kAhead < count) target.prefetch(rows[i + kAhead]);
-    ranking.offer(target.distance(rows[i]), rows[i]);
-  }
+void scan_set(const Target& target, Row first, Row last, const RowSet& allowed, Ranking* rankings) {
+  Scan<Target>(target, rankings).range(first, last, allowed);
 }
 
 template <class Target>
-void scan_set(const Target& target, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
-  last = std::min(last, allowed.limit);
-  if (allowed.bits == nullptr) {
-    for (Row row = first; row < last; ++row) ranking.offer(target.distance(row), row);
-    return;
-  }
-  Row gathered[kGathered];
-  std::size_t count = 0;
-  while (first < last) {
-    const Row start = first & ~Row{63};
-    std::uint64_t word = allowed.bits[first >> 6] >> (first & 63) << (first & 63);
-    const Row span = std::min<Row>(last - start, 64);
-    if (span < 64) word &= (std::uint64_t{1} << span) - 1;
-    if (__builtin_popcountll(word) >= kDense) {
-      for (Row row = first; row < start + span; ++row) {
-        const float distance = target.distance(row);
-        if ((word >> (row & 63) & 1) != 0) ranking.offer(distance, row);
-      }
-    } else {
-      if (count + kDense > kGathered) {
-        scan_rows(target, gathered, count, ranking);
-        count = 0;
-      }
-      for (; word != 0; word &= word - 1) gathered[count++] = start + static_cast<Row>(__builtin_ctzll(word));
-    }
-    first = start + span;
-  }
-  scan_rows(target, gathered, count, ranking);
+void scan_rows(const Target& target, const Row* rows, std::size_t count, Ranking* rankings) {
+  Scan<Target>(target, rankings).list(rows, count);
 }
 
 }  // namespace
 
 void scan_range(const Vectors& vectors, const Query& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
-  scan_set(QueryTarget{vectors, query}, first, last, allowed, ranking);
+  scan_set(OneQuery{vectors, query}, first, last, allowed, &ranking);
 }
-
 void scan_range(const Vectors& vectors, const CodeQuery& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
-  scan_set(CodedTarget{vectors, query}, first, last, allowed, ranking);
+  scan_set(OneCoded{vectors, query, 1}, first, last, allowed, &ranking);
+}
+void scan_range(const Vectors& vectors, const QueryTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings) {
+  scan_set(SomeQueries{vectors, tile}, first, last, allowed, rankings);
+}
+void scan_range(const Vectors& vectors, const CodeTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings) {
+  scan_set(SomeCoded{vectors, tile, tile.count()}, first, last, allowed, rankings);
 }
 
 void scan_list(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking) {
-  scan_rows(QueryTarget{vectors, query}, rows, count, ranking);
+  scan_rows(OneQuery{vectors, query}, rows, count, &ranking);
 }
-
 void scan_list(const Vectors& vectors, const CodeQuery& query, const Row* rows, std::size_t count, Ranking& ranking) {
-  scan_rows(CodedTarget{vectors, query}, rows, count, ranking);
+  scan_rows(OneCoded{vectors, query, 1}, rows, count, &ranking);
+}
+void scan_list(const Vectors& vectors, const QueryTile& tile, const Row* rows, std::size_t count, Ranking* rankings) {
+  scan_rows(SomeQueries{vectors, tile}, rows, count, rankings);
+}
+void scan_list(const Vectors& vectors, const CodeTile& tile, const Row* rows, std::size_t count, Ranking* rankings) {
+  scan_rows(SomeCoded{vectors, tile, tile.count()}, rows, count, rankings);
 }
 
 void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking& out) {

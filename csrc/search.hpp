@@ -72,6 +72,11 @@ void scan_range(const Vectors& vectors, const CodeQuery& query, Row first, Row l
 // Offer these rows.
 void scan_list(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking);
 void scan_list(const Vectors& vectors, const CodeQuery& query, const Row* rows, std::size_t count, Ranking& ranking);
+// The same for each query of a tile: rankings[q] is query q's, and all want the same rows.
+void scan_range(const Vectors& vectors, const QueryTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings);
+void scan_range(const Vectors& vectors, const CodeTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings);
+void scan_list(const Vectors& vectors, const QueryTile& tile, const Row* rows, std::size_t count, Ranking* rankings);
+void scan_list(const Vectors& vectors, const CodeTile& tile, const Row* rows, std::size_t count, Ranking* rankings);
 // Offer to out, by their rows, what was best by codes; leaves coded empty.
 void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking& out);
 

@@ -11,6 +11,27 @@ namespace {
 
 // Queries of a batch scan a block of rows in turn, so that it comes from memory once; the block stays in a core's own cache.
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
+// Comparing a tile with a row costs about as much as this many comparisons of one query; fewer queries are scanned for one by one.
+constexpr std::size_t kWorthTile = 3;
+
+QueryTile make_tile(const Query* const* queries, std::size_t count, std::uint32_t dim) { return QueryTile(queries, count, dim); }
+CodeTile make_tile(const CodeQuery* const* queries, std::size_t count, std::uint32_t) { return CodeTile(queries, count); }
+
+template <class AnyQuery>
+using TileOf = decltype(make_tile(static_cast<const AnyQuery* const*>(nullptr), 0, 0));
+
+// All queries in order; the last few are left out where they are not worth a tile.
+template <class AnyQuery>
+std::vector<TileOf<AnyQuery>> tiles_of(const std::vector<AnyQuery>& queries, std::uint32_t dim) {
+  std::vector<TileOf<AnyQuery>> tiles;
+  for (std::size_t first = 0; first + kWorthTile <= queries.size(); first += kTileQueries) {
+    const std::size_t count = std::min(kTileQueries, queries.size() - first);
+    const AnyQuery* of_tile[kTileQueries];
+    for (std::size_t q = 0; q < count; ++q) of_tile[q] = &queries[first + q];
+    tiles.push_back(make_tile(of_tile, count, dim));
+  }
+  return tiles;
+}
 
 }  // namespace
 
@@ -59,15 +80,32 @@ RowSet Searcher::allowed(Row limit) const {
   return {is_every_row ? nullptr : parts_.field.live->words(), limit};
 }
 
-template <class AnyQuery>
-void Searcher::scan(const AnyQuery& query, Row first, Row last, Ranking& ranking) const {
+template <class Asked, class Rankings>
+void Searcher::scan(const Asked& asked, Row first, Row last, Rankings&& rankings) const {
   if (selection_.form != Selection::Form::list) {
-    scan_range(parts_.vectors, query, first, last, allowed(last), ranking);
+    scan_range(parts_.vectors, asked, first, last, allowed(last), rankings);
     return;
   }
   const auto begin = std::lower_bound(selection_.list.begin(), selection_.list.end(), first);
   const auto end = std::lower_bound(begin, selection_.list.end(), last);
-  if (begin != end) scan_list(parts_.vectors, query, &*begin, static_cast<std::size_t>(end - begin), ranking);
+  if (begin != end) scan_list(parts_.vectors, asked, &*begin, static_cast<std::size_t>(end - begin), rankings);
+}
+
+template <class AnyQuery>
+void Searcher::scan_together(const std::vector<AnyQuery>& queries, std::vector<Ranking>& rankings) const {
+  const Row rows = parts_.field.map.rows();
+  const std::vector<TileOf<AnyQuery>> tiles = tiles_of(queries, parts_.vectors.dim());
+  const std::size_t in_tiles = std::min(tiles.size() * kTileQueries, queries.size());
+  const auto block =
+      static_cast<Row>(std::max<std::size_t>(kScanBlockBytes / (parts_.vectors.dim() * sizeof(float)) & ~std::size_t{63}, 64));
+  const bool is_one_pass = tiles.size() + (queries.size() - in_tiles) <= 1;
+  const Row step = is_one_pass ? std::max<Row>(rows, 1) : block;
+  for (Row begin = 0; begin < rows;) {
+    const Row end = rows - begin > step ? begin + step : rows;
+    for (std::size_t t = 0; t < tiles.size(); ++t) scan(tiles[t], begin, end, &rankings[t * kTileQueries]);
+    for (std::size_t i = in_tiles; i < queries.size(); ++i) scan(queries[i], begin, end, rankings[i]);
+    begin = end;
+  }
 }
 
 void Searcher::scan_tail(const Query& query, Ranking& ranking) const {
@@ -117,16 +155,8 @@ void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last
       unanswered.push_back(i);
     }
   }
-  const Row rows = parts_.field.map.rows();
-  const auto block = static_cast<Row>(std::max<std::size_t>(64, kScanBlockBytes / (dim * sizeof(float))));
-  const Row step = unanswered.size() == 1 ? std::max<Row>(rows, 1) : block;
-  for (Row begin = 0; begin < rows && !unanswered.empty();) {
-    const Row end = rows - begin > step ? begin + step : rows;
-    for (std::size_t i = 0; i < unanswered.size(); ++i) {
-      uses_codes_ ? scan(coded[i], begin, end, rankings[i]) : scan(prepared[i], begin, end, rankings[i]);
-    }
-    begin = end;
-  }
+  if (unanswered.empty()) return;
+  uses_codes_ ? scan_together(coded, rankings) : scan_together(prepared, rankings);
   for (std::size_t i = 0; i < unanswered.size(); ++i) {
     if (uses_codes_) {
       Ranking best(k_, parts_.vectors, &ties_);

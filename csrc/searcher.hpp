@@ -64,8 +64,11 @@ class Searcher {
   };
 
   RowSet allowed(Row limit) const;
+  // query: one or a tile of them, with its ranking or rankings.
+  template <class Asked, class Rankings>
+  void scan(const Asked& asked, Row first, Row last, Rankings&& rankings) const;
   template <class AnyQuery>
-  void scan(const AnyQuery& query, Row first, Row last, Ranking& ranking) const;
+  void scan_together(const std::vector<AnyQuery>& queries, std::vector<Ranking>& rankings) const;
   void scan_tail(const Query& query, Ranking& ranking) const;
   bool walk(const Query& query, Ranking& ranking) const;
   void write(Ranking& ranking, std::uint64_t query, const SearchOutput& out) const;

@@ -22,4 +22,7 @@ struct Candidate {
   Row row;
 };
 
+// Queries that are compared with a row at once, while it is in the cache.
+constexpr std::size_t kTileQueries = 8;
+
 }  // namespace vecdb

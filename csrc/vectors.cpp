@@ -48,10 +48,23 @@ Query::Query(const float* values, std::uint32_t dim, Metric metric) : lanes_((st
   for (std::uint32_t i = 0; i < dim; ++i) copy[i] = static_cast<float>(static_cast<double>(copy[i]) / length);
 }
 
+// An odd number of cache lines from query to query, so that they do not meet in one set of the cache.
+QueryTile::QueryTile(const Query* const* queries, std::size_t count, std::uint32_t dim) : count_(count) {
+  if (count == 0 || count > kTileQueries) {
+    throw Error(Code::internal, "a tile of " + std::to_string(count) + " queries, expected 1 to " + std::to_string(kTileQueries));
+  }
+  constexpr std::size_t kLane = sizeof(Query::Lane) / sizeof(float);
+  const std::size_t lanes = (dim + kLane - 1) / kLane | 1;
+  stride_ = lanes * kLane;
+  lanes_.resize(kTileQueries * lanes);
+  for (std::size_t q = 0; q < count; ++q) std::memcpy(&lanes_[q * lanes], queries[q]->values(), dim * sizeof(float));
+}
+
 Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
     : dim_(checked_dim(dim)),
       metric_(metric),
       kernel_(metric == Metric::l2 ? kernels().l2_squared : kernels().dot),
+      tile_kernel_(metric == Metric::l2 ? kernels().tile_l2_squared : kernels().tile_dot),
       block_shift_(shift_of(rows_per_block(dim))),
       block_mask_(rows_per_block(dim) - 1),
       prefetch_bytes_(std::min(dim * sizeof(float), kMaxPrefetchBytes)),

@@ -29,13 +29,30 @@ class Query {
  public:
   Query(const float* values, std::uint32_t dim, Metric metric);
 
-  const float* values() const { return lanes_.data()->values; }
-
- private:
   struct alignas(64) Lane {
     float values[16];
   };
+
+  const float* values() const { return lanes_.data()->values; }
+
+ private:
   std::vector<Lane> lanes_;
+};
+
+// 1 to kTileQueries queries that are compared with each row at once, while it is in the cache. Immutable.
+class QueryTile {
+ public:
+  // The queries are copied. REQUIRES that all are of this dim.
+  QueryTile(const Query* const* queries, std::size_t count, std::uint32_t dim);
+
+  std::size_t count() const { return count_; }
+  const float* values() const { return lanes_.data()->values; }
+  std::size_t stride() const { return stride_; }  // from one query to the next
+
+ private:
+  std::size_t count_;
+  std::size_t stride_;
+  std::vector<Query::Lane> lanes_;
 };
 
 // Whether rows are kept as codes too, for graphs and scans that rank by them and let the rows themselves decide among the best.
@@ -80,6 +97,25 @@ class Vectors {
     const bool is_in_range = size > kSmallestSum && size < kInfinitelyFar;
     return finish(is_in_range ? sum * inverse_norms_[a] * inverse_norms_[b] : cosine_in_double(start(a), start(b), dim_));
   }
+  // out[q] and out[kTileQueries + q]: distance(query q, row), of row a and row b; the places of queries that the tile has not mean nothing.
+  void distances(const QueryTile& tile, Row a, Row b, float* out) const {
+    prepare(a);
+    prepare(b);
+    const float* const rows[kTileRows] = {start(a), start(b)};
+    tile_kernel_(tile.values(), tile.stride(), rows, dim_, out);
+    if (metric_ == Metric::l2) return;
+    const float factors[kTileRows] = {metric_ == Metric::cosine ? inverse_norms_[a] : 1.0F,
+                                      metric_ == Metric::cosine ? inverse_norms_[b] : 1.0F};
+    for (std::size_t i = 0; i < kTileRows * kTileQueries; ++i) out[i] = finish(out[i] * factors[i / kTileQueries]);
+  }
+  // Let the codes of these rows be used: they are made when a row is first touched.
+  void touch(Row first, Row last) const {
+    if (last <= all_ready_.load(std::memory_order_acquire)) return;
+    for (Row row = first; row < last; ++row) prepare(row);
+  }
+  void touch(const Row* rows, std::size_t count) const {
+    for (std::size_t i = 0; i < count; ++i) prepare(rows[i]);
+  }
   // The codes of the rows; nullptr without them.
   const Codes* codes() const { return codes_.get(); }
   // Between rows, as near as codes tell where there are codes: what a graph is built by.
@@ -99,12 +135,9 @@ class Vectors {
   float score(float distance) const;
 
   // Ask for the row's first cache lines. Never faults.
-  void prefetch(Row row) const {
-    const char* line = static_cast<const char*>(static_cast<const void*>(start(row)));
-    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i);
-    // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
-    __asm__ volatile("");
-  }
+  void prefetch(Row row) const { ask_for<kInto1st>(row); }
+  // The same for a row whose turn comes later: many more of these can be under way at once.
+  void prefetch_early(Row row) const { ask_for<kInto2nd>(row); }
 
   // Compare every block that has a checksum now; throws Error corruption for the first that differs.
   void verify_all() const;
@@ -115,6 +148,16 @@ class Vectors {
 
  private:
   static constexpr std::size_t kCacheLine = 64;
+  static constexpr int kInto1st = 3;  // levels of cache, as __builtin_prefetch names them
+  static constexpr int kInto2nd = 2;
+
+  template <int level>
+  void ask_for(Row row) const {
+    const char* line = static_cast<const char*>(static_cast<const void*>(start(row)));
+    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
+    // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
+    __asm__ volatile("");
+  }
 
   // Rows of a block that may be used, counted from its first: 0 until the block is first touched.
   using ReadyRows = std::atomic<std::uint32_t>;
@@ -145,6 +188,7 @@ class Vectors {
   const std::uint32_t dim_;
   const Metric metric_;
   const Kernel kernel_;
+  const TileKernel tile_kernel_;
   const std::uint32_t block_shift_;
   const std::uint32_t block_mask_;
   const std::size_t prefetch_bytes_;

@@ -40,7 +40,7 @@ CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}
 CORE_ORDER: list[set[str]] = [
     {"vecdb", "types", "error"},
     {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers"},
-    {"distance", "code_kernels"},
+    {"distance", "code_lanes", "code_kernels", "code_blocks"},
     {"codes"},
     {"bitset", "offset_set", "postings"},
     {"vectors", "scratch"},

@@ -82,36 +82,67 @@ TEST(no_code_kernel_saturates_on_extreme_codes) {
   }
 }
 
-TEST(every_tile_kernel_gives_the_bits_of_the_plain_one) {
-  std::mt19937_64 random = seeded("tiles", 32);
-  for (const std::size_t dim : dims_around_every_block()) {
-    const std::size_t stride = (dim + 63) / 64 * 64;
-    std::vector<std::int8_t> queries(kTileQueries * stride, 0);
-    std::int32_t sums[kTileQueries];
+// Eight queries as blocks want them: side by side, and by four dimensions with 128 added.
+struct TileCodes {
+  TileCodes(std::mt19937_64& random, std::size_t dim) : stride((dim + 63) / 64 * 64), codes(kTileQueries * stride, 0), quads(codes.size()) {
     for (std::size_t q = 0; q < kTileQueries; ++q) {
       const Sample query = q == 0 ? extreme_codes(dim, -127, 1) : random_codes(random, dim);
-      std::copy_n(query.codes.begin(), dim, queries.begin() + static_cast<std::ptrdiff_t>(q * stride));
+      std::copy_n(query.codes.begin(), dim, codes.begin() + static_cast<std::ptrdiff_t>(q * stride));
       sums[q] = plain_sum(query.codes.data(), dim);
     }
+    for (std::size_t q = 0; q < kTileQueries; ++q) {
+      for (std::size_t i = 0; i < stride; ++i) {
+        quads[i / 4 * 4 * kTileQueries + q * 4 + i % 4] = static_cast<std::int8_t>(codes[q * stride + i] ^ -128);
+      }
+    }
+  }
+
+  const std::int8_t* of(std::size_t query) const { return codes.data() + query * stride; }
+
+  std::size_t stride;
+  std::vector<std::int8_t> codes, quads;
+  std::int32_t sums[kTileQueries];
+};
+
+TEST(every_block_kernel_gives_the_bits_of_single_distances) {
+  std::mt19937_64 random = seeded("blocks", 32);
+  for (const std::size_t dim : dims_around_every_block()) {
+    const TileCodes tile(random, dim);
     const std::vector<float> scales = normal_values(random, kTileQueries);
     const std::vector<float> norms = {0.0F, 1e3F, 1e6F, 0.5F, 1e30F, std::numeric_limits<float>::infinity(), 7.0F, 1e-3F};
-    const CodeTileView view{queries.data(), stride, sums, scales.data(), norms.data()};
-    const Sample row = random_codes(random, dim);
-    const CodeMeasure of_row{0.37F, 1234.5F};
-    for (const CodeKernels& kernels : available_code_kernels()) {
-      float squared[kTileQueries], negated[kTileQueries];
-      kernels.tile_l2(view, row.codes.data(), of_row, dim, squared);
-      kernels.tile_dot(view, row.codes.data(), of_row, dim, negated);
+    const CodeTileView view{tile.codes.data(), tile.quads.data(), tile.stride, tile.sums, scales.data(), norms.data()};
+    std::vector<Sample> samples;
+    for (std::size_t r = 0; r < kBlockRows; ++r) samples.push_back(r == 3 ? extreme_codes(dim, 127, 2) : random_codes(random, dim));
+    CodeRows rows;
+    for (std::size_t r = 0; r < kBlockRows; ++r) {
+      rows.codes[r] = samples[r].codes.data();
+      rows.scales[r] = 0.37F + static_cast<float>(r);
+      rows.squared_norms[r] = r == 2 ? std::numeric_limits<float>::infinity() : 1234.5F * static_cast<float>(r);
+    }
+    for (const CodeBlocks& blocks : available_code_blocks()) {
+      std::vector<float> squared(kBlockRows * kTileQueries), negated(squared.size()), one_squared(kBlockRows), one_negated(kBlockRows);
+      blocks.tile_l2(view, rows, dim, squared.data());
+      blocks.tile_dot(view, rows, dim, negated.data());
       for (std::size_t q = 0; q < kTileQueries; ++q) {
-        const float dot = static_cast<float>(plain_dot(queries.data() + q * stride, row.codes.data(), dim));
-        CHECK_EQUAL(CodeL2::of({scales[q], norms[q]}, of_row, dot), squared[q]);
-        CHECK_EQUAL(CodeDot::of({scales[q], norms[q]}, of_row, dot), negated[q]);
+        const CodeQueryView query{tile.of(q), tile.sums[q], view.measure(q)};
+        blocks.rows_l2(query, rows, dim, one_squared.data());
+        blocks.rows_dot(query, rows, dim, one_negated.data());
+        for (std::size_t r = 0; r < kBlockRows; ++r) {
+          const float dot = static_cast<float>(plain_dot(tile.of(q), rows.codes[r], dim));
+          const float expected_squared = CodeL2::of(view.measure(q), rows.measure(r), dot);
+          const float expected_negated = CodeDot::of(view.measure(q), rows.measure(r), dot);
+          CHECK_EQUAL(expected_squared, squared[r * kTileQueries + q]);
+          CHECK_EQUAL(expected_negated, negated[r * kTileQueries + q]);
+          CHECK_EQUAL(expected_squared, one_squared[r]);
+          CHECK_EQUAL(expected_negated, one_negated[r]);
+        }
       }
     }
   }
 }
 
 TEST(the_best_code_kernels_of_this_cpu_are_in_use) {
+  CHECK_EQUAL(std::string(available_code_blocks().back().name), std::string(code_blocks().name));
   CHECK_EQUAL(std::string(available_code_kernels().back().name), std::string(code_kernels().name));
   CHECK_EQUAL(std::string("plain"), std::string(available_code_kernels().front().name));
 }
@@ -174,7 +205,12 @@ TEST(a_pair_has_the_same_distance_whichever_way_it_is_asked_for) {
       for (Row row = 0; row < kRows; ++row) list.push_back(kRows - 1 - row);
       codes.range_distances(tile, 3, kRows, of_range.data());
       codes.list_distances(tile, list.data(), list.size(), of_list.data());
+      std::vector<float> of_one(kRows), of_one_listed(kRows);
+      codes.range_distances(queries[1], 3, kRows, of_one.data());
+      codes.list_distances(queries[1], list.data(), list.size(), of_one_listed.data());
       for (Row row = 3; row < kRows; ++row) {
+        CHECK_EQUAL(codes.distance(queries[1], row), of_one[row - 3]);
+        CHECK_EQUAL(codes.distance(queries[1], row), of_one_listed[kRows - 1 - row]);
         for (Row q = 0; q < queries.size(); ++q) {
           const float expected = codes.distance(q, row);
           CHECK_EQUAL(expected, codes.distance(row, q));

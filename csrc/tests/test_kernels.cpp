@@ -37,6 +37,27 @@ TEST(every_kernel_agrees_with_a_plain_sum_at_every_dimension) {
   }
 }
 
+TEST(a_tile_gives_every_pair_the_bits_of_the_single_kernel) {
+  std::mt19937_64 random = seeded("tiles of floats", 13);
+  std::vector<std::size_t> dims = {100, 127, 128, 384, 1000};
+  for (std::size_t dim = 1; dim <= 140; ++dim) dims.push_back(dim);
+  for (const std::size_t dim : dims) {
+    const std::size_t stride = dim + 5;
+    const std::vector<float> queries = normal_values(random, kTileQueries * stride), values = normal_values(random, kTileRows * dim);
+    const float* const rows[kTileRows] = {values.data(), values.data() + dim};
+    for (const Kernels& kernel : available_kernels()) {
+      float squared[kTileRows * kTileQueries], dots[kTileRows * kTileQueries];
+      kernel.tile_l2_squared(queries.data(), stride, rows, dim, squared);
+      kernel.tile_dot(queries.data(), stride, rows, dim, dots);
+      for (std::size_t i = 0; i < kTileRows * kTileQueries; ++i) {
+        const float* query = queries.data() + i % kTileQueries * stride;
+        CHECK_EQUAL(kernel.l2_squared(query, rows[i / kTileQueries], dim), squared[i]);
+        CHECK_EQUAL(kernel.dot(query, rows[i / kTileQueries], dim), dots[i]);
+      }
+    }
+  }
+}
+
 TEST(kernels_do_not_depend_on_alignment) {
   std::mt19937_64 random = seeded("alignment", 12);
   const std::vector<float> a = normal_values(random, 97), b = normal_values(random, 97);

@@ -70,6 +70,78 @@ TEST(a_scan_equals_brute_force_with_bits_lists_and_ranges) {
   }
 }
 
+bool are_same(const std::vector<Candidate>& a, const std::vector<Candidate>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Candidate& x, const Candidate& y) { return x.row == y.row && x.distance == y.distance; });
+}
+
+// What a tile finds for each of its queries, against a ranking that is offered one distance after the other.
+template <class AnyQuery, class Tile, class Distance>
+void check_tile(const Vectors& vectors, const std::vector<AnyQuery>& queries, const Tile& tile, Row first, Row last, const RowSet& allowed,
+                const Distance& distance) {
+  std::vector<Row> list;
+  for (Row row = first; row < last; ++row) {
+    if (allowed.contains(row)) list.push_back(row);
+  }
+  std::vector<Ranking> ranged, listed;
+  for (std::size_t q = 0; q < queries.size(); ++q) {
+    ranged.emplace_back(10, vectors, nullptr);
+    listed.emplace_back(10, vectors, nullptr);
+  }
+  scan_range(vectors, tile, first, last, allowed, ranged.data());
+  scan_list(vectors, tile, list.data(), list.size(), listed.data());
+  for (std::size_t q = 0; q < queries.size(); ++q) {
+    Ranking plain(10, vectors, nullptr), one_ranged(10, vectors, nullptr), one_listed(10, vectors, nullptr);
+    for (const Row row : list) plain.offer(distance(queries[q], row), row);
+    scan_range(vectors, queries[q], first, last, allowed, one_ranged);
+    scan_list(vectors, queries[q], list.data(), list.size(), one_listed);
+    const std::vector<Candidate> expected = plain.take();
+    CHECK(are_same(expected, ranged[q].take()));
+    CHECK(are_same(expected, listed[q].take()));
+    CHECK(are_same(expected, one_ranged.take()));
+    CHECK(are_same(expected, one_listed.take()));
+  }
+}
+
+TEST(several_queries_a_pass_find_the_bits_that_each_finds_alone) {
+  std::mt19937_64 random = seeded("passes", 39);
+  const Row count = 3000;
+  for (const std::uint32_t dim : {19U, 100U, 130U}) {
+    const std::vector<float> rows = normal_values(random, count * dim);
+    for (const Metric metric : {Metric::cosine, Metric::dot, Metric::l2}) {
+      Vectors vectors(dim, metric, Coding::eight_bits);
+      vectors.append(rows.data(), count);
+      for (const std::size_t together : {std::size_t{1}, std::size_t{5}, kTileQueries}) {
+        std::vector<Query> queries;
+        std::vector<CodeQuery> coded;
+        std::vector<const Query*> of_tile;
+        std::vector<const CodeQuery*> of_code_tile;
+        const std::vector<float> values = normal_values(random, together * dim);
+        for (std::size_t q = 0; q < together; ++q) {
+          queries.emplace_back(values.data() + q * dim, dim, metric);
+          coded.emplace_back(values.data() + q * dim, dim, metric);
+        }
+        for (std::size_t q = 0; q < together; ++q) {
+          of_tile.push_back(&queries[q]);
+          of_code_tile.push_back(&coded[q]);
+        }
+        const QueryTile tile(of_tile.data(), together, dim);
+        const CodeTile code_tile(of_code_tile.data(), together);
+        for (const double share : {0.9, 0.55, 0.3, 0.03, 0.001}) {
+          const std::vector<std::uint64_t> bits = random_bits(random, count, share);
+          for (const RowSet& allowed : {RowSet{bits.data(), count}, RowSet{bits.data(), 1777}, RowSet{nullptr, 2999}}) {
+            const Row first = static_cast<Row>(random() % 200), last = count - static_cast<Row>(random() % 200);
+            check_tile(vectors, queries, tile, first, last, allowed,
+                       [&](const Query& query, Row row) { return vectors.distance(query, row); });
+            check_tile(vectors, coded, code_tile, first, last, allowed,
+                       [&](const CodeQuery& query, Row row) { return vectors.coded_distance(query, row); });
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(a_ranking_keeps_the_best_in_score_order_whatever_the_order_of_offers) {
   Vectors vectors(2, Metric::l2);
   std::mt19937_64 random = seeded("ranking", 32);
