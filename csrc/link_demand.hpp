@@ -18,6 +18,8 @@ class LinkDemand {
   // These searches would have gained much by links of the tag; true once enough of them have.
   bool note(Tag tag, std::uint64_t searches);
   void forget(Tag tag) { searches_.erase(tag); }
+  // Links of the tag were found not to pay: it takes many more searches to look again.
+  void decline(Tag tag) { searches_[tag] = -static_cast<std::int64_t>(kIdle); }
 
   // There was no room for another set: nothing is wanted for a while.
   void pause() { paused_until_ = clock_ + kIdle; }
@@ -26,21 +28,21 @@ class LinkDemand {
   bool is_idle(std::uint64_t used) const { return clock_ - used >= kIdle; }
 
  private:
-  static constexpr std::uint64_t kEnough = 8;
+  static constexpr std::int64_t kEnough = 8;
   static constexpr std::uint64_t kIdle = 1024;
   static constexpr std::size_t kMostTags = 4096;
 
   std::uint64_t clock_ = kIdle;
   std::uint64_t paused_until_ = 0;
-  std::unordered_map<Tag, std::uint64_t> searches_;
+  std::unordered_map<Tag, std::int64_t> searches_;
 };
 
 inline bool LinkDemand::note(Tag tag, std::uint64_t searches) {
   if (is_paused()) return false;
   // What was asked for long ago and rarely is forgotten with the rest: what is asked for often comes back at once.
   if (searches_.size() >= kMostTags) searches_.clear();
-  std::uint64_t& seen = searches_[tag];
-  seen += searches;
+  std::int64_t& seen = searches_[tag];
+  seen += static_cast<std::int64_t>(searches);
   return seen >= kEnough;
 }
 

@@ -119,6 +119,7 @@ void LinkedSets::make(Tag tag, const GraphProfile& profile) {
   const bool is_asked = asked != asked_.end();
   if (!is_worth(members.size(), live, profile)) {
     if (is_asked) asked->second.declined = static_cast<std::uint32_t>(members.size());
+    demand_.decline(tag);
     return;
   }
   const std::uint32_t m = is_asked && asked->second.m != 0 ? asked->second.m : kAutomaticM;

@@ -193,7 +193,7 @@ typedef struct {
   uint32_t strategy;    /* vecdb_plan_kind */
   uint32_t ef;
   double cost_exact_ns; /* predicted, one query */
-  double cost_graph_ns;
+  double cost_graph_ns; /* of the walk that was chosen, or of the one over the base graph */
 } vecdb_plan;
 
 /* k hits a query: out_offsets, out_ids, out_id_kinds, out_scores are query_count x k, best first; row q holds
