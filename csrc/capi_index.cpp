@@ -87,6 +87,14 @@ vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uin
   return guarded([&] { of(index).drop_tags(need(tags, count, "tags"), count); });
 }
 
+vecdb_status vecdb_index_link_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count, uint32_t m) {
+  return guarded([&] { of(index).link_tags(field, need(tags, count, "tags"), count, m); });
+}
+
+vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count) {
+  return guarded([&] { of(index).unlink_tags(field, need(tags, count, "tags"), count); });
+}
+
 vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column) {
   return guarded([&] { of(index).drop_column(column); });
 }

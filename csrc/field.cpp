@@ -39,12 +39,14 @@ Row count_present(std::uint32_t count, const std::uint8_t* present) {
 
 }  // namespace
 
-Field::Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state)
+Field::Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Tags& tags)
     : number_(number),
       options_(checked(number, options)),
       state_(state),
+      tags_(tags),
       vectors_(options.dim, static_cast<Metric>(options.metric), static_cast<Coding>(options.coding)),
-      graph_(vectors_, options_) {}
+      graph_(vectors_, options_),
+      links_(vectors_, options_, *this) {}
 
 void Field::check(std::uint32_t count, const std::uint8_t* present) const {
   const std::uint64_t needed = std::uint64_t{map_.rows()} + count_present(count, present);
@@ -74,6 +76,24 @@ void Field::bury(Offset offset) {
   if (!row || !live_.value().contains(*row)) return;
   live_.writable().reset(*row);
   --live_count_;
+  links_.count_burial();
+}
+
+std::vector<Row> Field::rows_with(Tag tag) const {
+  std::vector<Row> rows;
+  const Posting* const posting = tags_.find(tag);
+  if (posting == nullptr) return rows;
+  const RowMap::View map = map_.view();
+  const auto take = [&](Offset offset) {
+    const std::optional<Row> row = map.row_of(offset);
+    if (row && live_.value().contains(*row)) rows.push_back(*row);
+  };
+  if (posting->is_dense()) {
+    posting->dense().for_each(take);
+  } else {
+    std::for_each(posting->sorted(), posting->sorted() + posting->count(), take);
+  }
+  return rows;
 }
 
 Field::Snapshot Field::snapshot() const { return {map_.view(), live_.lease(), live_count_, graph_.view()}; }

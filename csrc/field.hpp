@@ -6,13 +6,15 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
+#include <optional>
+#include <vector>
 
 #include "bitset.hpp"
 #include "copy_on_write.hpp"
 #include "fair_mutex.hpp"
 #include "field_graph.hpp"
 #include "indexer.hpp"
+#include "linked_sets.hpp"
 #include "row_map.hpp"
 #include "types.hpp"
 #include "vecdb.h"
@@ -20,7 +22,7 @@
 
 namespace vecdb {
 
-class Field final : public IndexedField {
+class Field final : public IndexedField, private TagRows {
  public:
   struct Snapshot {
     RowMap::View map;
@@ -29,8 +31,9 @@ class Field final : public IndexedField {
     FieldGraph::View graph;
   };
 
-  // Throws Error invalid_argument for options that are none. state is the lock of the index, which outlives the field.
-  Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state);
+  // Throws Error invalid_argument for options that are none. state is the lock of the index, tags what its offsets have; both outlive the
+  // field.
+  Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Tags& tags);
 
   std::uint32_t number() const { return number_; }
   Vectors& vectors() { return vectors_; }
@@ -50,19 +53,29 @@ class Field final : public IndexedField {
 
   FieldGraph& graph() override { return graph_; }
   const FieldGraph& graph() const { return graph_; }
+  LinkedSets& links() override { return links_; }
+  const LinkedSets& links() const { return links_; }
   Row rows() const override { return rows_.load(std::memory_order_acquire); }
   void mark(Row first, std::uint32_t count, bool* alive) const override;
 
  private:
+  FairSharedMutex& state() const override { return state_; }
+  GraphProfile profile() const override { return graph_.view().profile; }
+  std::vector<Row> rows_with(Tag tag) const override;
+  std::uint64_t live_rows() const override { return live_count_; }
+  std::optional<Row> row_of(Offset offset) const override { return map_.view().row_of(offset); }
+
   const std::uint32_t number_;
   const GraphOptions options_;
   FairSharedMutex& state_;
+  const Tags& tags_;
   Vectors vectors_;
   RowMap map_;
   CopyOnWrite<Bitset> live_;  // by row
   std::uint64_t live_count_ = 0;
   std::atomic<Row> rows_{0};
   FieldGraph graph_;
+  LinkedSets links_;
 };
 
 }  // namespace vecdb

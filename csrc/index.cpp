@@ -16,9 +16,9 @@ namespace vecdb {
 
 namespace {
 
-std::vector<std::unique_ptr<Field>> make_fields(const vecdb_field* fields, std::uint32_t count, FairSharedMutex& state) {
+std::vector<std::unique_ptr<Field>> make_fields(const vecdb_field* fields, std::uint32_t count, FairSharedMutex& state, const Tags& tags) {
   std::vector<std::unique_ptr<Field>> made;
-  for (std::uint32_t i = 0; i < count; ++i) made.push_back(std::make_unique<Field>(i, fields[i], state));
+  for (std::uint32_t i = 0; i < count; ++i) made.push_back(std::make_unique<Field>(i, fields[i], state, tags));
   return made;
 }
 
@@ -35,7 +35,7 @@ IdBatch id_batch(const vecdb_changes& changes) {
 }  // namespace
 
 Index::Index(const vecdb_field* fields, std::uint32_t field_count, std::uint32_t threads)
-    : fields_(make_fields(fields, field_count, state_)), indexer_(pointers(fields_), threads) {}
+    : fields_(make_fields(fields, field_count, state_, tags_)), indexer_(pointers(fields_), threads) {}
 
 Field& Index::field(std::uint32_t number) {
   if (number >= fields_.size()) {
@@ -130,7 +130,9 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
     --live_count_;
     for (const std::unique_ptr<Field>& field : fields_) field->bury(offset);
   }
+  for (const std::unique_ptr<Field>& field : fields_) field->links().leave(entries.tags_removed, tags_);
   tags_.remove(std::move(entries.tags_removed));
+  for (const std::unique_ptr<Field>& field : fields_) field->links().join(entries.tags_added, tags_);
   tags_.add(std::move(entries.tags_added));
   for (ColumnBatch& batch : entries.columns_removed) {
     Column* column = columns_.find(batch.column);
@@ -141,8 +143,18 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
 
 void Index::drop_tags(const std::uint64_t* tags, std::uint64_t count) {
   const std::unique_lock<FairSharedMutex> lock(state_);
-  for (std::uint64_t i = 0; i < count; ++i) tags_.drop(tags[i]);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    tags_.drop(tags[i]);
+    for (const std::unique_ptr<Field>& field : fields_) field->links().drop(tags[i]);
+  }
 }
+
+void Index::link_tags(std::uint32_t number, const Tag* tags, std::uint64_t count, std::uint32_t m) {
+  field(number).links().ask(tags, count, m);
+  indexer_.wake();
+}
+
+void Index::unlink_tags(std::uint32_t number, const Tag* tags, std::uint64_t count) { field(number).links().unlink(tags, count); }
 
 void Index::drop_column(std::uint32_t column) {
   const std::unique_lock<FairSharedMutex> lock(state_);
@@ -201,6 +213,7 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
   std::uint64_t live_rows = 0;
   Row rows = 0;
   FieldGraph::View graph;
+  const LinkFigures links = field.links().figures();
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
@@ -214,7 +227,10 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
           field.vectors().vector_bytes(),
           field.vectors().norm_bytes(),
           field.vectors().code_bytes(),
-          graph.graph == nullptr ? 0 : graph.graph->bytes()};
+          graph.graph == nullptr ? 0 : graph.graph->bytes(),
+          links.sets,
+          links.members,
+          links.bytes};
 }
 
 void Index::verify() const {

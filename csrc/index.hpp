@@ -20,6 +20,7 @@
 #include "field.hpp"
 #include "ids.hpp"
 #include "indexer.hpp"
+#include "linked_walk.hpp"
 #include "plan.hpp"
 #include "searcher.hpp"
 #include "tags.hpp"
@@ -39,6 +40,8 @@ class Index {
   std::uint64_t apply(const vecdb_changes& changes);
   void drop_tags(const std::uint64_t* tags, std::uint64_t count);
   void drop_column(std::uint32_t column);
+  void link_tags(std::uint32_t field, const Tag* tags, std::uint64_t count, std::uint32_t m);
+  void unlink_tags(std::uint32_t field, const Tag* tags, std::uint64_t count);
 
   Indexer& indexer() { return indexer_; }
 
@@ -69,10 +72,14 @@ class Index {
     Field::Snapshot field;
     RowSelection rows;
     Plan plan;
+    LinkedRows links;  // to be searched when the plan says so
+    LinkCover missed;  // would have been much cheaper, had its tags links
   };
 
   void check_search(const vecdb_search& search, const Field& field) const;
   Target take_target(const vecdb_search& search, const Field& field);
+  static void plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target);
+  void note_links(LinkedSets& links, const Target& target, std::uint64_t searches);
   void check_changes(const vecdb_changes& changes) const;
   void change(const vecdb_changes& changes, struct PreparedEntries& entries);
   void check_offsets(const Offset* offsets, std::uint64_t count) const;

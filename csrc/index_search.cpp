@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <shared_mutex>
 #include <string>
 #include <utility>
 
 #include "error.hpp"
 #include "index.hpp"
+#include "link_plan.hpp"
 #include "workers.hpp"
 
 namespace vecdb {
@@ -18,11 +20,50 @@ namespace {
 // Queries that one thread takes at a time: enough to share scanned blocks, few enough to balance threads.
 constexpr std::uint64_t kGroup = 32;
 
-vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& field, std::uint64_t cardinality) {
-  const bool walks = plan.strategy == Strategy::graph || plan.strategy == Strategy::sweep;
-  const std::uint64_t tail = field.map.rows() - field.graph.indexed;
-  return {version, cardinality,        field.live_count,  walks ? tail : 0, static_cast<std::uint32_t>(plan.strategy),
+vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& field, const RowSelection& rows, const LinkedRows& links) {
+  std::uint64_t tail = 0;
+  if (plan.strategy == Strategy::tag) {
+    tail = links.pending.size();
+  } else if (is_walk(plan.strategy)) {
+    tail = field.map.rows() - field.graph.indexed;
+  }
+  return {version, rows.count,         field.live_count,  tail, static_cast<std::uint32_t>(plan.strategy),
           plan.ef, plan.cost_exact_ns, plan.cost_graph_ns};
+}
+
+LinkShape shape_of(const LinkCover& cover) {
+  LinkShape shape;
+  for (const LinkedSet::View& set : cover.sets) {
+    shape.members.push_back(set.linked);
+    shape.pending += set.pending();
+  }
+  for (const LinkCover::Missing& missing : cover.missing) shape.members.push_back(missing.members);
+  return shape;
+}
+
+bool matches(const RowSelection& rows, const Field::Snapshot& field, Row row) {
+  switch (rows.form) {
+    case Selection::Form::list:
+      return std::binary_search(rows.list.begin(), rows.list.end(), row);
+    case Selection::Form::bits:
+      return rows.bits.contains(row);
+    case Selection::Form::all:
+      return field.live->contains(row);
+  }
+  return false;
+}
+
+std::vector<Row> pending_rows(const LinkCover& cover, const RowSelection& rows, const Field::Snapshot& field) {
+  std::vector<Row> pending;
+  for (const LinkedSet::View& set : cover.sets) {
+    for (Row position = set.linked; position < set.joined; ++position) {
+      const Row row = set.row_at(position);
+      if (matches(rows, field, row)) pending.push_back(row);
+    }
+  }
+  std::sort(pending.begin(), pending.end());
+  pending.erase(std::unique(pending.begin(), pending.end()), pending.end());
+  return pending;
 }
 
 }  // namespace
@@ -44,15 +85,43 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 // REQUIRES the state lock, shared.
 Selection Index::select_live(const Program& program) const { return evaluate(program, {tags_, &columns_, live_.value(), live_count_}); }
 
+// Takes the cheapest cover instead of the plan where it is cheaper; else leaves in target.missed what would have been much cheaper.
+void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target) {
+  if (workload.cardinality == 0 || workload.accuracy == Accuracy::exact || workload.cardinality <= workload.k) return;
+  if (workload.ef == 0 && !workload.profile.is_known()) return;
+  const Plan without = target.plan;
+  double least = std::numeric_limits<double>::infinity();
+  double least_missed = least;
+  for (LinkCover& cover : covers) {
+    const LinkCost cost = link_cost(workload, shape_of(cover));
+    if (!cover.missing.empty()) {
+      if (cost.total_ns >= least_missed || !is_clear_gain(without, cost)) continue;
+      least_missed = cost.total_ns;
+      target.missed = std::move(cover);
+    } else if (cost.total_ns < least) {
+      const Plan plan = better_plan(without, cost);
+      if (plan.strategy != Strategy::tag) continue;
+      least = cost.total_ns;
+      target.plan = plan;
+      target.links.cover = std::move(cover);
+    }
+  }
+  // Links that are there already are no worse by much: others would cost memory for little.
+  if (least < 2 * least_missed) target.missed = {};
+  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, target.rows, target.field);
+}
+
 Index::Target Index::take_target(const vecdb_search& search, const Field& field) {
   const Program program(search.program, search.program_size, Operands::all);
   Target target;
   Selection offsets;
+  std::vector<LinkCover> covers;
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
     offsets = select_live(program);
     target.field = field.snapshot();
+    covers = field.links().covers(program, tags_);
     target.version = version_;
   }
   target.rows = rows_of(std::move(offsets), target.field);
@@ -67,22 +136,29 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   workload.profile = target.field.graph.profile;
   workload.accuracy = search.exact != 0 ? Accuracy::exact : Accuracy::approximate;
   target.plan = choose_plan(workload);
+  plan_links(workload, std::move(covers), target);
   return target;
+}
+
+void Index::note_links(LinkedSets& links, const Target& target, std::uint64_t searches) {
+  if (target.plan.strategy == Strategy::tag) links.note_use(target.links.cover, searches);
+  if (!target.missed.missing.empty() && links.note_miss(target.missed, searches)) indexer_.wake();
 }
 
 vecdb_plan Index::plan(const vecdb_search& search) {
   const Field& searched = field(search.field);
   const Target target = take_target(search, searched);
-  return to_c(target.plan, target.version, target.field, target.rows.count);
+  return to_c(target.plan, target.version, target.field, target.rows, target.links);
 }
 
 vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
-  const Field& searched = field(search.field);
+  Field& searched = field(search.field);
   check_search(search, searched);
   Target target = take_target(search, searched);
-  const vecdb_plan plan = to_c(target.plan, target.version, target.field, target.rows.count);
-  const Searcher searcher({searched.vectors(), ids_, target.field, scratches_}, std::move(target.rows), target.plan, search.k,
-                          search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
+  const vecdb_plan plan = to_c(target.plan, target.version, target.field, target.rows, target.links);
+  note_links(searched.links(), target, search.query_count);
+  const Searcher searcher({searched.vectors(), ids_, target.field, scratches_, &target.links}, std::move(target.rows), target.plan,
+                          search.k, search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
   const std::uint64_t threads = std::max<std::uint32_t>(search.threads, 1);
   const std::uint64_t group = std::clamp<std::uint64_t>(search.query_count / threads, 1, kGroup);
   std::atomic<std::uint64_t> next{0};

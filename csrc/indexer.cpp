@@ -25,8 +25,19 @@ Row Indexer::most_unclaimed() const {
   return most;
 }
 
+Row Indexer::most_unlinked() const {
+  Row most = 0;
+  for (IndexedField* field : fields_) most = std::max(most, field->links().unclaimed());
+  return most;
+}
+
 bool Indexer::all_covered() const {
-  return std::all_of(fields_.begin(), fields_.end(), [](IndexedField* field) { return field->graph().waiting(field->rows()) == 0; });
+  return std::all_of(fields_.begin(), fields_.end(),
+                     [](IndexedField* field) { return field->graph().waiting(field->rows()) == 0 && field->links().waiting() == 0; });
+}
+
+bool Indexer::advance_links() {
+  return std::any_of(fields_.begin(), fields_.end(), [this](IndexedField* field) { return field->links().advance(stopping_); });
 }
 
 FieldGraph::Progress Indexer::advance_longest(Row max_rows, FieldGraph::Work work) {
@@ -53,7 +64,7 @@ void Indexer::set_threads(std::uint32_t threads) noexcept {
 }
 
 void Indexer::start_workers(Row from) noexcept {
-  const Row most = most_unclaimed();
+  const Row most = std::max(most_unclaimed(), most_unlinked());
   if (most < from) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   for (auto worker = workers_.begin(); worker != workers_.end();) {
@@ -87,7 +98,7 @@ void Indexer::work(Worker& self) noexcept {
     std::exception_ptr failure;
     bool has_worked = false;
     try {
-      has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked;
+      has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked || advance_links();
     } catch (...) {
       failure = std::current_exception();
     }
@@ -97,7 +108,8 @@ void Indexer::work(Worker& self) noexcept {
     if (has_failed) failure_ = std::move(failure);  // with it goes the exception: whoever throws it again is its only owner
     // Looked at again under the lock: work that appeared since then either is seen here, or its wake() finds this thread gone.
     const bool is_surplus = running_ > threads_;
-    if (has_failed || stopping_ || is_surplus || (!has_worked && most_unclaimed() < (waiting_ > 0 ? 1 : kWorthThread))) {
+    if (has_failed || stopping_ || is_surplus ||
+        (!has_worked && std::max(most_unclaimed(), most_unlinked()) < (waiting_ > 0 ? 1 : kWorthThread))) {
       --running_;
       self.has_ended = true;
       return;
@@ -152,7 +164,7 @@ bool Indexer::wait(std::chrono::milliseconds timeout) {
       lock.unlock();
       bool has_worked = false;
       try {
-        has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked;
+        has_worked = advance_longest(kNoBound, FieldGraph::Work::linking_and_measuring).has_worked || advance_links();
       } catch (...) {
         lock.lock();
         --waiting_;

@@ -1,5 +1,5 @@
-// Moves the tails of all fields into their graphs: by background threads that live only while there is work, by writers that help, or by
-// those who wait for it.
+// Moves the tails of all fields into their graphs, and then members of tags into their links: by background threads that live only while
+// there is work, by writers that help, or by those who wait for it.
 //
 // Invariant: an idle index has no thread; stop() leaves none running. An error of a background thread is kept and thrown by the next help
 // or wait. Thread rule: every call is thread-safe.
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "field_graph.hpp"
+#include "linked_sets.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -25,6 +26,7 @@ namespace vecdb {
 class IndexedField : public LiveRows {
  public:
   virtual FieldGraph& graph() = 0;
+  virtual LinkedSets& links() = 0;
   // Rows that searches see. Safe at any time.
   virtual Row rows() const = 0;
 };
@@ -53,7 +55,9 @@ class Indexer {
   };
 
   Row most_unclaimed() const;
+  Row most_unlinked() const;
   bool all_covered() const;
+  bool advance_links();
   FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work);
   void start_workers(Row from) noexcept;
   void work(Worker& self) noexcept;

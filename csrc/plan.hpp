@@ -14,6 +14,9 @@ namespace vecdb {
 
 enum class Strategy : std::uint32_t { empty = 0, exact = 1, graph = 2, tag = 3, sweep = 4 };  // values as in vecdb_plan_kind
 
+// Whether a plan of this strategy may give up and leave the rest to an exact scan.
+inline bool is_walk(Strategy strategy) { return strategy == Strategy::graph || strategy == Strategy::tag || strategy == Strategy::sweep; }
+
 enum class Accuracy { approximate, exact };
 
 struct Workload {

@@ -66,8 +66,7 @@ Searcher::Searcher(const Parts& parts, RowSelection selection, const Plan& plan,
       // Where all that match would be scored by their rows anyway, codes decide nothing.
       uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr && selection_.count > rerank_depth(k)),
       ties_(parts_) {
-  const bool walks = plan_.strategy == Strategy::graph || plan_.strategy == Strategy::sweep;
-  if (walks && selection_.form == Selection::Form::list) {
+  if (is_walk(plan_.strategy) && selection_.form == Selection::Form::list) {
     selection_.bits = Bitset(parts_.field.map.rows());
     for (const Row row : selection_.list) selection_.bits.set(row);
     selection_.form = Selection::Form::bits;
@@ -125,6 +124,10 @@ void Searcher::scan_tail(const Query& query, Ranking& ranking) const {
 bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const FieldGraph::View& graph = parts_.field.graph;
   const ScratchPool::Lease scratch = parts_.scratches.take();
+  if (plan_.strategy == Strategy::tag) {
+    return search_links(*parts_.links, parts_.vectors, query, allowed(parts_.field.map.rows()), plan_, *scratch, ranking) &&
+           ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
+  }
   const Walk walk =
       search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
@@ -143,10 +146,9 @@ void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last
   for (std::uint64_t i = first; i < last; ++i) {
     Query query(queries + i * dim, dim, metric);
     Ranking ranking(k_, parts_.vectors, &ties_);
-    const bool walks = plan_.strategy == Strategy::graph || plan_.strategy == Strategy::sweep;
     if (plan_.strategy == Strategy::empty) {
       out.counts[i] = 0;
-    } else if (walks && walk(query, ranking)) {
+    } else if (is_walk(plan_.strategy) && walk(query, ranking)) {
       write(ranking, i, out);
     } else {
       if (uses_codes_) coded.emplace_back(query.values(), dim, metric);

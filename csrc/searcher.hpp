@@ -11,6 +11,7 @@
 #include "condition.hpp"
 #include "field.hpp"
 #include "ids.hpp"
+#include "linked_walk.hpp"
 #include "plan.hpp"
 #include "search.hpp"
 #include "types.hpp"
@@ -45,6 +46,7 @@ class Searcher {
     const Ids& ids;
     const Field::Snapshot& field;
     ScratchPool& scratches;
+    const LinkedRows* links = nullptr;  // of a plan that walks over links
   };
 
   Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k, Accuracy accuracy);

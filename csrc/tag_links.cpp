@@ -140,7 +140,15 @@ std::vector<std::vector<Tag>> required_unions(const Program& program) {
         stack.back().clear();
         at += 1;
         break;
-      default:  // ALL and NONE: a Program of tags holds no other words
+      case VECDB_OP_RANGE:
+        stack.emplace_back();
+        at += 7;
+        break;
+      case VECDB_OP_OFFSETS:
+        stack.emplace_back();
+        at += 2 + static_cast<std::size_t>(words[at + 1]);
+        break;
+      default:  // ALL and NONE: a Program holds no other words
         stack.emplace_back();
         at += 1;
     }

@@ -157,9 +157,17 @@ vecdb_status vecdb_index_apply(vecdb_index* index, const vecdb_changes* changes,
 vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uint64_t count);
 vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column);
 
+/* Give the points of each of these tags links among themselves, so that a search that only they can satisfy walks over them alone; m links
+ * a point and level, 0 for the usual number. They are made by the background workers, for tags that have enough points for them to pay and
+ * on at most 0.6 of all points, now or later. Tags that searches ask for often get links without this, within a budget of memory.
+ * unlink_tags forgets the links and the wish; drop_tags does too. */
+vecdb_status vecdb_index_link_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count, uint32_t m);
+vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count);
+
 /* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. */
 vecdb_status vecdb_index_help(vecdb_index* index, uint32_t max_points, uint32_t* out_done);
-/* Wait until every tail is empty, at most timeout_ms; works itself when no background worker may. *out_done is 1 when they are.
+/* Wait until every tail is empty and every linked tag's points are linked, at most timeout_ms; works itself when no background worker may.
+ * *out_done is 1 when they are.
  * A field with no more rows than its bound has no graph, and no tail in this sense. */
 vecdb_status vecdb_index_wait_indexed(vecdb_index* index, uint32_t timeout_ms, uint32_t* out_done);
 
@@ -181,11 +189,11 @@ typedef struct {
   uint64_t version;     /* the state that was searched */
   uint64_t cardinality; /* live points that match and have the field */
   uint64_t total;       /* live points that have the field */
-  uint64_t tail;        /* rows scanned because no graph covers them yet */
+  uint64_t tail;        /* rows scanned because no graph, or no links of the tag, cover them yet */
   uint32_t strategy;    /* vecdb_plan_kind */
   uint32_t ef;
   double cost_exact_ns; /* predicted, one query */
-  double cost_graph_ns;
+  double cost_graph_ns; /* of the walk that was chosen, or of the one over the base graph */
 } vecdb_plan;
 
 /* k hits a query: out_offsets, out_ids, out_id_kinds, out_scores are query_count x k, best first; row q holds
@@ -238,6 +246,9 @@ typedef struct {
   uint64_t norm_bytes;
   uint64_t code_bytes;
   uint64_t graph_bytes;
+  uint64_t linked_tags;
+  uint64_t linked_rows; /* of all linked tags */
+  uint64_t link_bytes;
 } vecdb_field_stats;
 
 vecdb_status vecdb_index_get_stats(vecdb_index* index, vecdb_index_stats* out);

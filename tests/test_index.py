@@ -255,6 +255,30 @@ def test_background_threads_index_and_end(random: np.random.Generator) -> None:
     assert core.help(100) == 0
 
 
+def test_linked_tags_are_searched_over_their_own_links(random: np.random.Generator) -> None:
+    centres = random.standard_normal((30, 400), dtype=np.float32)
+    rows = (centres[random.integers(30, size=4000)] + 0.4 * random.standard_normal((4000, 400))).astype(np.float32)
+    core = filled(rows, spec=field(400, m=6, ef_construction=24))
+    offsets = np.arange(0, 4000, 3, dtype=np.uint32)
+    core.apply(first_offset=4000, tags_added=(offsets, np.full(len(offsets), 5, dtype=np.uint64)))
+    core.link_tags(0, words(5, 6), m=8)
+    assert core.wait_indexed(200_000)
+    stats = core.field_stats(0)
+    assert (1, len(offsets)) == (stats.linked_tags, stats.linked_rows)
+    assert stats.link_bytes > 0
+    tagged = words(lib.VECDB_OP_TAG, 5)
+    found = core.search(rows[:50], 10, ef=40, program=tagged)
+    assert found.plan.strategy == "tag"
+    truth = core.search(rows[:50], 10, exact=True, program=tagged)
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found.offsets.tolist(), truth.offsets.tolist(), strict=True))
+    assert hits >= 450
+    core.unlink_tags(0, words(5))
+    assert core.plan(10, ef=40, program=tagged).strategy != "tag"
+    assert core.field_stats(0).link_bytes == 0
+    with pytest.raises(InvalidArgument, match="m is 1, expected 0 or 2"):
+        core.link_tags(0, words(5), m=1)
+
+
 def test_wrong_calls_raise_and_change_nothing(random: np.random.Generator) -> None:
     core = filled(random.standard_normal((10, DIM), dtype=np.float32))
     with pytest.raises(InvalidArgument, match="first_offset is 9, expected 10"):

@@ -101,6 +101,32 @@ def test_recall_at_default_settings_under_filters(clustered: Make) -> None:
         assert np.mean(recalls) >= 0.95, f"selectivity {share}"
 
 
+def test_a_filter_that_is_used_often_gets_links(clustered: Make) -> None:
+    count, dim = 4000, 400
+    rows = clustered(count, dim, seed=8)
+    points = Collection(dim=dim, m=6, ef_construction=24, metric="l2")
+    points.upsert(range(count), rows, [{"kind": n % 3, "n": n} for n in range(count)])
+    assert points.wait_indexed(120)
+    filter = (F("kind") == 1) & (F("n") >= 2)
+    assert points.explain(filter, k=10, ef=24).strategy != "tag"
+    assert points.info().bytes["links"] == 0
+    points.knn(rows[:8], 10, filter=filter, ef=24)
+    assert points.wait_indexed(120)
+    assert points.explain(filter, k=10, ef=24).strategy == "tag"
+    assert 0 < points.info().bytes["links"] < 256 * count
+    # What is written now is found now.
+    points.upsert(range(count, count + 20), rows[:20], [{"kind": 1, "n": n} for n in range(count, count + 20)])
+    points.set_payload({"kind": 1}, ids=range(0, 60, 3))
+    points.delete(range(1, 60, 3))
+    expected = {*range(61, count, 3), *range(3, 60, 3), *range(count, count + 20)}
+    for row in range(20):
+        hits = points.search(rows[row], k=10, filter=filter, ef=24)
+        assert len(hits) == 10
+        assert set(hits.ids) <= expected
+        assert count + row in hits.ids[:2]
+    assert points.count(filter) == len(expected)
+
+
 def test_equal_scores_come_by_ascending_id_and_decide_the_cut() -> None:
     points = Collection(dim=2, metric="l2")
     ids: list[Any] = ["b", 7, "a", 3, "é", 12]

@@ -40,8 +40,8 @@ class Field(Protocol):
 
 class Plan(NamedTuple):
     """
-    How a search goes: `cardinality` of `total` live rows match, `tail` rows are scanned because no graph covers them; costs are
-    predictions for one query, cost_graph_ns is infinite without a graph.
+    How a search goes: `cardinality` of `total` live rows match, `tail` rows are scanned because no graph, or no links of the tag, cover
+    them; costs are predictions for one query, cost_graph_ns is of the walk that was chosen or might have been, infinite without a graph.
     """
 
     version: int
@@ -92,3 +92,6 @@ class FieldStats(NamedTuple):
     norm_bytes: int
     code_bytes: int
     graph_bytes: int
+    linked_tags: int
+    linked_rows: int
+    link_bytes: int

@@ -12,7 +12,7 @@ build; `use` may be called from any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol
 
@@ -59,7 +59,7 @@ class PayloadIndex:
     The index of one key: a tag for each term of the key, or one column of its numbers.
     """
 
-    __slots__ = ("column", "complete", "entries", "key", "kind", "pins", "tags", "touched", "used")
+    __slots__ = ("column", "complete", "entries", "key", "kind", "m", "pins", "tags", "touched", "used")
 
     def __init__(self, key: KeyPath, kind: Kind, column: int) -> None:
         self.key = key
@@ -71,6 +71,7 @@ class PayloadIndex:
         self.touched: set[int] = set()
         self.pins = 0
         self.used = 0
+        self.m: int | None = None  # the points of each term are to be linked among themselves, with so many links (0: the usual number)
 
     @property
     def bytes(self) -> int:
@@ -114,8 +115,17 @@ class PayloadIndexes:
     All payload indexes of a collection.
     """
 
-    def __init__(self, core: CoreIndex, payloads: Payloads, apply_lock: threading.Lock, next_offset: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        core: CoreIndex,
+        payloads: Payloads,
+        apply_lock: threading.Lock,
+        next_offset: Callable[[], int],
+        *,
+        fields: Sequence[int] = (0,),
+    ) -> None:
         self._core = core
+        self._fields = fields
         self._payloads = payloads
         self._apply_lock = apply_lock
         self._next_offset = next_offset
@@ -187,9 +197,30 @@ class PayloadIndexes:
                 tag = index.tags[term] = self._next_tag
                 self._next_tag += 1
                 self.generation += 1
+                if index.m is not None:
+                    self._link([tag], index.m)
             into.offsets.append(offset)
             into.tags.append(tag)
         index.entries += sign * len(found.tags)
+
+    # ---- links among the points of a term ----
+
+    def link(self, key: KeyPath, *, m: int = 0) -> None:
+        """
+        Keep the index of this key's terms from now on, and have the points of each term linked among themselves, with m links each (0: the
+        usual number), once there are enough of them.
+        """
+        index = self._pin((key, "tags"))  # for ever: what was asked for does not leave when memory is short
+        with self._apply_lock, self._pin_lock:
+            if index.m is not None:
+                index.pins -= 1
+            index.m = m
+            self._link(index.tags.values(), m)
+
+    def _link(self, tags: Collection[int], m: int) -> None:
+        wanted = np.fromiter(tags, dtype=np.uint64, count=len(tags))
+        for field in self._fields:
+            self._core.link_tags(field, wanted, m=m)
 
     # ---- what a filter uses ----
 

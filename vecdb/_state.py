@@ -108,7 +108,9 @@ class CollectionState:
         self.writable = writable
         self.threads = threads
         self.write_lock = write_lock
-        self.indexes = PayloadIndexes(core, self, apply_lock := threading.Lock(), lambda: self.store.next_offset)
+        self.indexes = PayloadIndexes(
+            core, self, apply_lock := threading.Lock(), lambda: self.store.next_offset, fields=[field.number for field in fields]
+        )
         self._apply_lock = apply_lock
         self._overlay = Overlay(store)
         self._next_offset = store.next_offset
@@ -331,6 +333,7 @@ class CollectionState:
                 "norms": sum(field.norm_bytes for field in fields),
                 "codes": sum(field.code_bytes for field in fields),
                 "graph": sum(field.graph_bytes for field in fields),
+                "links": sum(field.link_bytes for field in fields),
                 "ids": core.id_bytes,
                 "tags": core.tag_bytes,
                 "columns": core.column_bytes,

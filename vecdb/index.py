@@ -25,7 +25,7 @@ ffi: Any = _core.ffi
 lib: Any = _core.lib
 _to = Pointers(ffi)
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 if lib.vecdb_abi_version() != ABI_VERSION:
     raise ImportError(f"vecdb._core has ABI version {lib.vecdb_abi_version()}, expected {ABI_VERSION}: build or install vecdb again")
 
@@ -171,6 +171,18 @@ class CoreIndex:
         Drop all entries of these tags.
         """
         check(lib.vecdb_index_drop_tags(self._open(), _to.u64(tags), len(tags)))
+
+    def link_tags(self, field: int, tags: NDArray[np.uint64], *, m: int = 0) -> None:
+        """
+        Have the points of each of these tags linked among themselves, m links each (0: the usual number), once and while that pays.
+        """
+        check(lib.vecdb_index_link_tags(self._open(), field, _to.u64(tags), len(tags), m))
+
+    def unlink_tags(self, field: int, tags: NDArray[np.uint64]) -> None:
+        """
+        Forget the links of these tags, and the wish for them.
+        """
+        check(lib.vecdb_index_unlink_tags(self._open(), field, _to.u64(tags), len(tags)))
 
     def drop_column(self, column: int) -> None:
         """
@@ -375,13 +387,4 @@ def _plan(plan: Any) -> Plan:
     strategy = _STRATEGIES.get(plan.strategy)
     if strategy is None:
         raise InternalError(f"the core's plan is number {plan.strategy}, expected one of {sorted(_STRATEGIES)}")
-    return Plan(
-        version=plan.version,
-        cardinality=plan.cardinality,
-        total=plan.total,
-        tail=plan.tail,
-        strategy=strategy,
-        ef=plan.ef,
-        cost_exact_ns=plan.cost_exact_ns,
-        cost_graph_ns=plan.cost_graph_ns,
-    )
+    return Plan(*(strategy if name == "strategy" else getattr(plan, name) for name in Plan._fields))

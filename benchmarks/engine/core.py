@@ -31,6 +31,16 @@ class PlanSeen(NamedTuple):
     cost_graph_ns: float | None
 
 
+class LinksSeen(NamedTuple):
+    """
+    What links the searches made the core build: for how many tags, in how many seconds of one thread, in how many bytes.
+    """
+
+    tags: int
+    seconds: float
+    bytes: int
+
+
 class Core:
     """
     The core in its driver, with one set in it.
@@ -85,6 +95,15 @@ class Core:
         """
         if cell.tags or cell.columns:
             self.driver.call("attach", **{name: files[name] for name in ATTACHED if name in files})
+
+    def settle(self, asked: Asked, k: int) -> LinksSeen:
+        """
+        Search until the core knows which tags are asked for often, and wait for the links that it makes of its own accord.
+        """
+        self.run(asked._replace(passes=2), k)
+        seconds = self.driver.call("wait")["seconds"]
+        stats = self.stats()
+        return LinksSeen(int(stats["linked_tags"]), seconds, int(stats["link_bytes"]))
 
     def detach(self) -> None:
         """

@@ -228,7 +228,9 @@ class Core {
                                                                                        {"vector_bytes", field.vector_bytes},
                                                                                        {"norm_bytes", field.norm_bytes},
                                                                                        {"code_bytes", field.code_bytes},
-                                                                                       {"graph_bytes", field.graph_bytes}}) {
+                                                                                       {"graph_bytes", field.graph_bytes},
+                                                                                       {"linked_tags", field.linked_tags},
+                                                                                       {"link_bytes", field.link_bytes}}) {
       answer.add(key, static_cast<double>(value));
     }
     return answer;

@@ -37,7 +37,21 @@ def header(rivals: Rivals) -> list[str]:
     """
     Return the columns.
     """
-    own = ["cell", "filters", "plan", "recall", "p5", "short", "core q/s", "p99/p50", "x exact", "x scan"]
+    own = [
+        "cell",
+        "filters",
+        "plan",
+        "recall",
+        "p5",
+        "short",
+        "core q/s",
+        "p99/p50",
+        "x exact",
+        "x scan",
+        "linked",
+        "links s",
+        "links B/pt",
+    ]
     stock = ["stock q/s .95", "x .95", "stock recall", "x equal"]
     return [*own, *stock, "knn q/s", *(f"{peer.name} q/s" for peer in rivals.peers)]
 
@@ -49,6 +63,7 @@ def empty_table(session: Session, rivals: Rivals) -> Table:
     table = Table(f"{session.data.name}: filtered, {len(session.data.rows):,} x {session.data.dim}", header(rivals))
     table.notes = [
         "core q/s at default settings; x exact: to its own exact=True; x scan: to its default search without a graph",
+        "linked: tags that got links because the queries asked for them, the seconds of one thread and the bytes a point they took",
         f"x .95 and x equal: to stock hnswlib in C++ where its recall is .95 or the core's (at most {MOST_EQUAL})",
         "the recall of Python's rows follows their speed where it is below .95",
     ]
@@ -74,6 +89,7 @@ def _cell(session: Session, cell: Cell, rivals: Rivals, notes: list[str]) -> lis
     known = session.truth(cell, spec.k)
     for core in (session.core, session.scanner):
         core.attach(cell, asked.files)
+    links = session.core.settle(asked, spec.k)
     ours = session.core.run(asked, spec.k)
     score = session.score(cell, known, ours.found)
     scan = session.scanner.run(asked, spec.k)
@@ -87,6 +103,7 @@ def _cell(session: Session, cell: Cell, rivals: Rivals, notes: list[str]) -> lis
     row: list[Value] = [spec.name, max(1, len(cell.programs)), f"{plan.strategy} {plan.ef}" if plan.ef else plan.strategy]
     row += [report.recall(score.mean), report.recall(score.p5), score.short, ours.qps, ours.p99_us / ours.p50_us]
     row += [ours.qps / exact.qps, ours.qps / scan.qps]
+    row += [links.tags, links.seconds, links.bytes / len(session.data.rows)] if links.tags else [None] * 3
     if rivals.stock_in(spec):
         equal = min(score.mean, MOST_EQUAL)
         recall_of = session.recall_of(cell, known)

@@ -1,0 +1,89 @@
+// One thread at a time links members in the order in which they joined; a graph that is full is copied to a larger one by that thread.
+
+#include "linked_set.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace vecdb {
+
+namespace {
+
+// Members linked at a time: few enough that a stop waits only some milliseconds.
+constexpr Row kUnitRows = 32;
+constexpr Node kMinCapacity = 64;
+
+}  // namespace
+
+LinkedSet::LinkedSet(const Vectors& vectors, GraphOptions options) : vectors_(vectors), options_(options) {}
+
+void LinkedSet::join(const std::vector<Row>& rows) {
+  Row end = joined();
+  rows_.reserve(std::uint64_t{end} + rows.size());
+  for (const Row row : rows) rows_[end++] = row;
+  joined_.store(end, std::memory_order_release);
+}
+
+LinkedSet::View LinkedSet::view(const std::shared_ptr<const LinkedSet>& set) {
+  const std::lock_guard<std::mutex> lock(set->mutex_);
+  return {set, set->graph_, set->linked_.load(std::memory_order_relaxed), set->joined()};
+}
+
+// Whoever takes the set has made room for the unit when this returns true.
+bool LinkedSet::take(Row& first, Row& last, std::shared_ptr<Graph>& graph) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    first = linked_.load(std::memory_order_relaxed);
+    const Row end = joined();
+    if (is_taken_.load(std::memory_order_relaxed) || first == end) return false;
+    is_taken_.store(true, std::memory_order_relaxed);
+    last = first + std::min(kUnitRows, end - first);
+    graph = graph_;
+  }
+  if (graph != nullptr && graph->capacity() >= last) return true;
+  try {
+    // Most sets are made of members that are there already; those that grow grow by a quarter.
+    const Row end = joined();
+    const std::uint64_t wanted = std::max<std::uint64_t>(kMinCapacity, std::uint64_t{end} + end / (graph == nullptr ? 16 : 4));
+    const auto capacity = static_cast<Node>(std::min<std::uint64_t>(wanted, UINT32_MAX));
+    graph = graph == nullptr ? std::make_shared<Graph>(vectors_, options_, capacity) : std::shared_ptr<Graph>(graph->grown(capacity));
+  } catch (...) {
+    settle(first);
+    throw;
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  graph_ = graph;
+  return true;
+}
+
+void LinkedSet::settle(Row reached) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  linked_.store(reached, std::memory_order_relaxed);
+  is_taken_.store(false, std::memory_order_relaxed);
+}
+
+Row LinkedSet::advance(const std::atomic<bool>& stop) {
+  Row first = 0;
+  Row last = 0;
+  std::shared_ptr<Graph> graph;
+  if (!take(first, last, graph)) return 0;
+  Row at = first;
+  try {
+    // A node that is there already is what a unit that failed half way left.
+    for (; at < last && !stop.load(std::memory_order_relaxed); ++at) {
+      if (!graph->contains(at)) graph->insert(at, row_at(at));
+    }
+  } catch (...) {
+    settle(at);
+    throw;
+  }
+  settle(at);
+  return at - first;
+}
+
+std::uint64_t LinkedSet::bytes() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::uint64_t{joined()} * sizeof(Row) + (graph_ == nullptr ? 0 : graph_->bytes());
+}
+
+}  // namespace vecdb

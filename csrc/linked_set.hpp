@@ -1,0 +1,68 @@
+// The links of one tag: a graph over the rows that have it, in the order in which they joined, and those that wait to be linked.
+//
+// Invariant: row_at(i) for i below joined() are, each once, all rows that had the tag at some time since the set was made; positions below
+// View::linked are nodes of View::graph (node and position are the same number), the rest is pending and scanned exactly. A row that lost
+// the tag or died stays: searches let only rows through that match. Thread rule: join needs the index's state lock exclusively, or a set
+// that nobody knows yet; view needs its shared side; advance runs in one thread at a time (others are told that nothing is left).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "graph.hpp"
+#include "stable_array.hpp"
+#include "types.hpp"
+#include "vectors.hpp"
+
+namespace vecdb {
+
+class LinkedSet {
+ public:
+  struct View {
+    std::shared_ptr<const LinkedSet> set;
+    std::shared_ptr<const Graph> graph;  // nullptr while nothing is linked
+    Row linked = 0;
+    Row joined = 0;
+
+    Row pending() const { return joined - linked; }
+    Row row_at(Row position) const { return set->row_at(position); }
+  };
+
+  LinkedSet(const Vectors& vectors, GraphOptions options);
+
+  // Rows that are no members yet.
+  void join(const std::vector<Row>& rows);
+  Row joined() const { return joined_.load(std::memory_order_acquire); }
+  // REQUIRES position < joined().
+  Row row_at(Row position) const { return rows_[position]; }
+
+  static View view(const std::shared_ptr<const LinkedSet>& set);
+
+  Row pending() const { return joined() - linked_.load(std::memory_order_relaxed); }
+  // How many of them no thread is at.
+  Row unclaimed() const { return is_taken_.load(std::memory_order_relaxed) ? 0 : pending(); }
+  // Link the next few members; returns how many, 0 when another thread is at it or nothing waits.
+  Row advance(const std::atomic<bool>& stop);
+
+  const GraphOptions& options() const { return options_; }
+  std::uint64_t bytes() const;
+
+ private:
+  bool take(Row& first, Row& last, std::shared_ptr<Graph>& graph);
+  void settle(Row reached);
+
+  const Vectors& vectors_;
+  const GraphOptions options_;
+  StableArray<Row, 256> rows_;
+  std::atomic<Row> joined_{0};
+  std::atomic<Row> linked_{0};
+  std::atomic<bool> is_taken_{false};
+
+  mutable std::mutex mutex_;  // guards graph_, and its agreement with linked_
+  std::shared_ptr<Graph> graph_;
+};
+
+}  // namespace vecdb
