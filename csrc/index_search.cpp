@@ -42,7 +42,9 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 }
 
 // REQUIRES the state lock, shared.
-Selection Index::select_live(const Program& program) const { return evaluate(program, {tags_, &columns_, live_.value(), live_count_}); }
+Selection Index::select_live(const Program& program) const {
+  return evaluate(program, {tags_, &columns_, &points_, live_.value(), live_count_});
+}
 
 Index::Target Index::take_target(const vecdb_search& search, const Field& field) {
   const Program program(search.program, search.program_size, Operands::all);
