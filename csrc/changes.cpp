@@ -68,6 +68,33 @@ std::vector<ColumnBatch> column_entries(const RawColumns& raw, std::uint64_t end
   return batches;
 }
 
+struct RawPoints {
+  const std::uint32_t* columns;
+  const Offset* offsets;
+  const double* lats;
+  const double* lons;
+  std::uint64_t count;
+};
+
+std::vector<GeoBatch> geo_entries(const RawPoints& raw, std::uint64_t end, const char* name) {
+  need(raw.columns, raw.count, name);
+  need(raw.offsets, raw.count, name);
+  need(raw.lats, raw.count, name);
+  need(raw.lons, raw.count, name);
+  std::map<std::uint32_t, std::vector<GeoEntry>> by_column;
+  for (std::uint64_t i = 0; i < raw.count; ++i) {
+    check_offset(raw.offsets[i], end, name, i);
+    if (!std::isfinite(raw.lats[i]) || !std::isfinite(raw.lons[i])) {
+      throw Error(Code::invalid_argument,
+                  std::string(name) + "[" + std::to_string(i) + "] is a point with a degree that is not finite, expected numbers");
+    }
+    by_column[raw.columns[i]].push_back(GeoEntry::of({raw.lats[i], raw.lons[i]}, raw.offsets[i]));
+  }
+  std::vector<GeoBatch> batches;
+  for (auto& [column, entries] : by_column) batches.push_back({column, std::move(entries)});
+  return batches;
+}
+
 }  // namespace
 
 PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end) {
@@ -86,6 +113,12 @@ PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end)
   entries.columns_added = column_entries({changes.column_added, changes.column_added_offsets, changes.column_added_values,
                                           changes.column_added_rests, changes.column_added_count},
                                          end, "column_added");
+  entries.geo_removed = geo_entries(
+      {changes.geo_removed, changes.geo_removed_offsets, changes.geo_removed_lats, changes.geo_removed_lons, changes.geo_removed_count},
+      end, "geo_removed");
+  entries.geo_added =
+      geo_entries({changes.geo_added, changes.geo_added_offsets, changes.geo_added_lats, changes.geo_added_lons, changes.geo_added_count},
+                  end, "geo_added");
   return entries;
 }
 

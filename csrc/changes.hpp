@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "columns.hpp"
+#include "geo_column.hpp"
 #include "tags.hpp"
 #include "vecdb.h"
 
@@ -14,14 +15,22 @@ struct ColumnBatch {
   std::vector<ColumnEntry> entries;
 };
 
+struct GeoBatch {
+  std::uint32_t column;
+  std::vector<GeoEntry> entries;
+};
+
 struct PreparedEntries {
   std::vector<TagEntry> tags_removed;  // sorted
   std::vector<TagEntry> tags_added;
   std::vector<ColumnBatch> columns_removed;  // one batch a column
   std::vector<ColumnBatch> columns_added;
+  std::vector<GeoBatch> geo_removed;
+  std::vector<GeoBatch> geo_added;
 };
 
-// Throws Error invalid_argument when an array is missing, an offset is at or beyond end (the count after the change), or a value is NaN.
+// Throws Error invalid_argument when an array is missing, an offset is at or beyond end (the count after the change),
+// a value is NaN or a degree not finite.
 PreparedEntries prepare_entries(const vecdb_changes& changes, std::uint64_t end);
 
 }  // namespace vecdb

@@ -1,15 +1,14 @@
 // Numeric columns: entries (value, offset) sorted for range look-up.
 //
-// Invariant: a column is a set of entries; an offset may have several values, each once. Most entries lie in one sorted run; recent
-// ones in a small second run that is merged in when it has grown, removed ones are marked and leave at the next merge.
-// Thread rule: like a standard container.
+// Invariant: a column is a set of entries; an offset may have several values, each once. Thread rule: like a standard container.
 #pragma once
 
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
-#include "bitset.hpp"
+#include "sorted_runs.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -25,6 +24,13 @@ struct ColumnEntry {
   double value;
   std::int32_t rest;
   Offset offset;
+
+  bool operator<(const ColumnEntry& other) const {
+    if (value != other.value) return value < other.value;
+    if (rest != other.rest) return rest < other.rest;
+    return offset < other.offset;
+  }
+  bool operator==(const ColumnEntry& other) const { return value == other.value && rest == other.rest && offset == other.offset; }
 };
 
 enum class BoundKind { open, inclusive, exclusive };
@@ -39,8 +45,8 @@ struct ColumnRange {
 class Column {
  public:
   // Entries in any order; an entry that is there already, or is not there, is no error.
-  void add(std::vector<ColumnEntry> entries);
-  void remove(std::vector<ColumnEntry> entries);
+  void add(std::vector<ColumnEntry> entries) { runs_.add(std::move(entries)); }
+  void remove(std::vector<ColumnEntry> entries) { runs_.remove(std::move(entries)); }
 
   // How many entries a range has at most: removed ones are still counted.
   std::uint64_t count_at_most(const ColumnRange& range) const;
@@ -48,15 +54,15 @@ class Column {
   // Calls visit(offset) for every entry in the range; an offset with several values there is visited as often.
   template <class Visit>
   void for_each(const ColumnRange& range, Visit&& visit) const {
-    const Slice old = slice(sorted_, range);
+    const Slice old = slice(runs_.sorted(), range);
     for (std::size_t i = old.first; i < old.last; ++i) {
-      if (!removed_.contains(static_cast<std::uint32_t>(i))) visit(sorted_[i].offset);
+      if (!runs_.is_removed(i)) visit(runs_.sorted()[i].offset);
     }
-    const Slice fresh = slice(recent_, range);
-    for (std::size_t i = fresh.first; i < fresh.last; ++i) visit(recent_[i].offset);
+    const Slice fresh = slice(runs_.recent(), range);
+    for (std::size_t i = fresh.first; i < fresh.last; ++i) visit(runs_.recent()[i].offset);
   }
 
-  std::uint64_t bytes() const { return (sorted_.capacity() + recent_.capacity()) * sizeof(ColumnEntry) + removed_.bytes(); }
+  std::uint64_t bytes() const { return runs_.bytes(); }
 
  private:
   struct Slice {
@@ -65,12 +71,8 @@ class Column {
   };
 
   static Slice slice(const std::vector<ColumnEntry>& run, const ColumnRange& range);
-  void merge_when_due();
 
-  std::vector<ColumnEntry> sorted_;
-  Bitset removed_;  // positions in sorted_; empty while nothing is removed
-  std::uint64_t removed_count_ = 0;
-  std::vector<ColumnEntry> recent_;
+  SortedRuns<ColumnEntry> runs_;
 };
 
 class Columns {

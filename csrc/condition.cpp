@@ -88,6 +88,13 @@ class Checker {
         need_all_operands("RANGE");
         check_range(take_many(kRangeOperands, "operands of RANGE"));
         break;
+      case VECDB_OP_GEO: {
+        need_all_operands("GEO");
+        const std::uint64_t* head = take_many(2, "operands of GEO");
+        const std::uint64_t count = take("a number of operands of the area");
+        check_area(head[0], head[1], take_many(count, "operands of the area"), count);
+        break;
+      }
       case VECDB_OP_OFFSETS:
         need_all_operands("OFFSETS");
         check_offsets();
@@ -118,6 +125,12 @@ class Checker {
     if ((bounds & ~kKnown) != 0) fail("bounds " + std::to_string(bounds) + " are not an OR of vecdb_bound values");
     if ((bounds & (VECDB_BOUND_GT | VECDB_BOUND_GTE)) != 0 && std::isnan(as_double(operands[2]))) fail("the lower bound is NaN");
     if ((bounds & (VECDB_BOUND_LT | VECDB_BOUND_LTE)) != 0 && std::isnan(as_double(operands[4]))) fail("the upper bound is NaN");
+  }
+
+  void check_area(std::uint64_t column, std::uint64_t shape, const std::uint64_t* operands, std::uint64_t count) const {
+    if (column > UINT32_MAX) fail("column " + std::to_string(column) + " is beyond 32 bits");
+    const std::string problem = GeoArea::problem_with(shape, operands, count);
+    if (!problem.empty()) fail(problem);
   }
 
   void check_offsets() {
@@ -181,6 +194,9 @@ class Evaluator {
       case VECDB_OP_RANGE:
         stack_.push_back(in_range(at + 1));
         return at + 1 + kRangeOperands;
+      case VECDB_OP_GEO:
+        stack_.push_back(in_area(at + 1));
+        return at + 4 + at[3];
       case VECDB_OP_OFFSETS:
         stack_.push_back(offsets(at + 2, at[1]));
         return at + 2 + at[1];
@@ -231,6 +247,12 @@ class Evaluator {
     std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
     return OffsetSet::of_list(std::move(found));
+  }
+
+  OffsetSet in_area(const std::uint64_t* operands) const {
+    const GeoColumn* column = catalogue_.points->find(static_cast<std::uint32_t>(operands[0]));
+    if (column == nullptr) return OffsetSet::none();
+    return column->inside(GeoArea(operands[1], operands + 3, operands[2]), universe_);
   }
 
   // Offsets that a later state handed out are dropped here, dead ones at the end.

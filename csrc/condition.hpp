@@ -10,6 +10,7 @@
 
 #include "bitset.hpp"
 #include "columns.hpp"
+#include "geo_column.hpp"
 #include "tags.hpp"
 #include "types.hpp"
 
@@ -44,8 +45,9 @@ struct Selection {
 
 struct Catalogue {
   const Tags& tags;
-  const Columns* columns;  // nullptr: REQUIRES a program of tags only
-  const Bitset& live;      // its size bounds the offsets of tags and columns
+  const Columns* columns;    // nullptr: REQUIRES a program of tags only
+  const GeoColumns* points;  // nullptr: likewise
+  const Bitset& live;        // its size bounds the offsets of tags and columns
   std::uint64_t live_count;
 };
 

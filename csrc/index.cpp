@@ -139,6 +139,11 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
     if (column != nullptr) column->remove(std::move(batch.entries));
   }
   for (ColumnBatch& batch : entries.columns_added) columns_.at(batch.column).add(std::move(batch.entries));
+  for (GeoBatch& batch : entries.geo_removed) {
+    GeoColumn* column = points_.find(batch.column);
+    if (column != nullptr) column->remove(std::move(batch.entries));
+  }
+  for (GeoBatch& batch : entries.geo_added) points_.at(batch.column).add(std::move(batch.entries));
 }
 
 void Index::drop_tags(const std::uint64_t* tags, std::uint64_t count) {
@@ -159,6 +164,7 @@ void Index::unlink_tags(std::uint32_t number, const Tag* tags, std::uint64_t cou
 void Index::drop_column(std::uint32_t column) {
   const std::unique_lock<FairSharedMutex> lock(state_);
   columns_.drop(column);
+  points_.drop(column);
 }
 
 void Index::check_offsets(const Offset* offsets, std::uint64_t count) const {
@@ -205,7 +211,7 @@ void Index::get_ids(const Offset* offsets, std::uint64_t count, std::uint64_t* o
 vecdb_index_stats Index::stats() {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
-  return {version_, ids_.count(), live_count_, ids_.bytes(), tags_.bytes(), columns_.bytes()};
+  return {version_, ids_.count(), live_count_, ids_.bytes(), tags_.bytes(), columns_.bytes() + points_.bytes()};
 }
 
 vecdb_field_stats Index::field_stats(std::uint32_t number) {

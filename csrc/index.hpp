@@ -18,6 +18,7 @@
 #include "copy_on_write.hpp"
 #include "fair_mutex.hpp"
 #include "field.hpp"
+#include "geo_column.hpp"
 #include "ids.hpp"
 #include "indexer.hpp"
 #include "linked_walk.hpp"
@@ -93,6 +94,7 @@ class Index {
   std::uint64_t live_count_ = 0;
   Tags tags_;
   Columns columns_;
+  GeoColumns points_;
   bool is_broken_ = false;  // memory ran out in the middle of a change
   std::vector<std::unique_ptr<Field>> fields_;
 

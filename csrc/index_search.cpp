@@ -83,7 +83,9 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 }
 
 // REQUIRES the state lock, shared.
-Selection Index::select_live(const Program& program) const { return evaluate(program, {tags_, &columns_, live_.value(), live_count_}); }
+Selection Index::select_live(const Program& program) const {
+  return evaluate(program, {tags_, &columns_, &points_, live_.value(), live_count_});
+}
 
 // Takes the cheapest cover instead of the plan where it is cheaper; else leaves in target.missed what would have been much cheaper.
 void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target) {

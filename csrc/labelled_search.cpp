@@ -54,7 +54,7 @@ LabelledIndex::Matches::Matches(const LabelledIndex& index, const LabelledQuery&
       ef_(std::max({query.ef, query.k, 1U})),
       base_(index.content_.graph) {
   const LabelledContent& content = index.content_;
-  selection_ = evaluate(query.program, {content.tags, nullptr, content.live.value(), live_count_});
+  selection_ = evaluate(query.program, {content.tags, nullptr, nullptr, content.live.value(), live_count_});
   if (query.allowed != nullptr) keep_only(allowed_nodes(index));
   if (selection_.form == Form::all && live_count_ < count_) live_ = content.live.lease();
   links_ = smallest_cover(content.links, query.program);

@@ -53,6 +53,12 @@ uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size);
  *   RANGE column bounds lo lo_rest hi hi_rest push the offsets with a value in the range; bounds is an OR of the
  *                                             VECDB_BOUND_ values, lo and hi are the bits of a double and the rests
  *                                             int64 (see vecdb_changes.column_rest)
+ *   GEO column shape n operand*n              push the offsets with a point inside an area: shape is a vecdb_geo_shape,
+ *                                             the operands are the bits of doubles, in degrees and metres:
+ *                                             RADIUS: lat lon metres (haversine, nearer than that); BOX: top left
+ *                                             bottom right (crosses the antimeridian when left > right); POLYGON:
+ *                                             for each ring, the exterior one first, its number of points, a word,
+ *                                             and (lat lon)*points, the last point the same as the first
  *   OFFSETS n offset*n                        push exactly these offsets (ascending; dead ones are dropped)
  *   AND n | OR n                              pop n sets, push their intersection | union
  *   AT_LEAST n min                            pop n sets, push the offsets that are in at least min of them
@@ -68,10 +74,13 @@ typedef enum {
   VECDB_OP_AND = 7,
   VECDB_OP_OR = 8,
   VECDB_OP_AT_LEAST = 9,
-  VECDB_OP_NOT = 10
+  VECDB_OP_NOT = 10,
+  VECDB_OP_GEO = 11
 } vecdb_op;
 
 typedef enum { VECDB_BOUND_GT = 1, VECDB_BOUND_GTE = 2, VECDB_BOUND_LT = 4, VECDB_BOUND_LTE = 8 } vecdb_bound;
+
+typedef enum { VECDB_GEO_RADIUS = 1, VECDB_GEO_BOX = 2, VECDB_GEO_POLYGON = 3 } vecdb_geo_shape;
 
 /* ---- the index of a collection ------------------------------------------------------------------------------ */
 
@@ -148,6 +157,18 @@ typedef struct {
   const double* column_added_values;
   const int32_t* column_added_rests;
   uint64_t column_added_count;
+
+  /* Points (column, offset, lat, lon) in degrees, finite; a column has either numbers or points. */
+  const uint32_t* geo_removed;
+  const uint32_t* geo_removed_offsets;
+  const double* geo_removed_lats;
+  const double* geo_removed_lons;
+  uint64_t geo_removed_count;
+  const uint32_t* geo_added;
+  const uint32_t* geo_added_offsets;
+  const double* geo_added_lats;
+  const double* geo_added_lons;
+  uint64_t geo_added_count;
 } vecdb_changes;
 
 /* version counts the applied changes; out_version may be NULL. */

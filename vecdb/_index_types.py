@@ -13,6 +13,7 @@ Rows = NDArray[np.float32]
 Offsets = NDArray[np.uint32]
 Words = NDArray[np.uint64]
 TagEntries = tuple[NDArray[np.uint32], NDArray[np.uint64]]
+GeoEntries = tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64], NDArray[np.float64]]
 ColumnEntries = tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64], NDArray[np.int32]]
 
 ALL: Words = np.empty(0, dtype=np.uint64)

@@ -1,12 +1,12 @@
 """
-The payload indexes of a collection: which keys are indexed, and the exact dictionary of their tags.
+The payload indexes of a collection: which keys are indexed in which kinds, and the exact dictionary of their tags.
 
 An index is built by the first filter that needs it. From the moment it is registered every applied write feeds it; then a snapshot is
 scanned, skipping what was written since; it is used when complete. It never changes an answer, only its cost. The indexes share a memory
-budget and leave least recently used first.
+budget and leave least recently used first; words that would pass it alone are not indexed.
 
-Threads: `changes` and `touched` are called inside an apply, under the collection's apply lock, as are registration and each block of a
-build; `use` may be called from any thread.
+Threads: `changes` is called inside an apply, under the collection's apply lock, as are registration and each block of a build; `use` may
+be called from any thread.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from vecdb.filters import KeyPath, Term, terms
-from vecdb.index import ColumnEntries, CoreIndex, TagEntries
+from vecdb._index_entries import Entries, IndexChanges, changes_of
+from vecdb.filters import IndexKey, KeyPath, Kind, Term, Terms, terms
+from vecdb.index import CoreIndex
 from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
 _BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
 _BYTES_PER_ENTRY = 24
-
-Kind = Literal["tags", "numbers"]
-IndexKey = tuple[KeyPath, Kind]
+_COLUMNS: frozenset[Kind] = frozenset(("numbers", "times", "points", "counts"))
 
 
 class Payloads(Protocol):
@@ -43,31 +42,23 @@ class Payloads(Protocol):
         ...
 
 
-class IndexChanges(NamedTuple):
-    """
-    What a write changes in the indexes, as the core takes it.
-    """
-
-    tags_added: TagEntries | None
-    tags_removed: TagEntries | None
-    column_added: ColumnEntries | None
-    column_removed: ColumnEntries | None
-
-
 class PayloadIndex:
     """
-    The index of one key: a tag for each term of the key, or one column of its numbers.
+    The index of one kind of one key: a tag for each term, or one column.
     """
 
-    __slots__ = ("column", "complete", "entries", "key", "kind", "m", "pins", "tags", "touched", "used")
+    __slots__ = ("column", "complete", "end", "entries", "key", "kind", "m", "pins", "scanned", "tags", "touched", "used")
 
-    def __init__(self, key: KeyPath, kind: Kind, column: int) -> None:
+    def __init__(self, key: KeyPath, kind: Kind, column: int, end: int) -> None:
         self.key = key
         self.kind = kind
         self.column = column
         self.tags: dict[Term, int] = {}
         self.entries = 0
         self.complete = False
+        # While it is built: the offsets below `scanned` and from `end` on are in it, and those that writes touched.
+        self.scanned = 0
+        self.end = end
         self.touched: set[int] = set()
         self.pins = 0
         self.used = 0
@@ -80,34 +71,11 @@ class PayloadIndex:
         """
         return self.entries * _BYTES_PER_ENTRY + len(self.tags) * _BYTES_PER_TERM
 
-
-class _Collector:
-    """
-    Gathers entries for one change of the core.
-    """
-
-    def __init__(self) -> None:
-        self.offsets: list[int] = []
-        self.tags: list[int] = []
-        self.columns: list[int] = []
-        self.column_offsets: list[int] = []
-        self.values: list[float] = []
-        self.rests: list[int] = []
-
-    def tag_entries(self) -> TagEntries | None:
-        if not self.offsets:
-            return None
-        return np.asarray(self.offsets, dtype=np.uint32), np.asarray(self.tags, dtype=np.uint64)
-
-    def column_entries(self) -> ColumnEntries | None:
-        if not self.columns:
-            return None
-        return (
-            np.asarray(self.columns, dtype=np.uint32),
-            np.asarray(self.column_offsets, dtype=np.uint32),
-            np.asarray(self.values, dtype=np.float64),
-            np.asarray(self.rests, dtype=np.int32),
-        )
+    def covers(self, offset: int) -> bool:
+        """
+        Return whether what the payload of an offset gives is in the index.
+        """
+        return self.complete or offset < self.scanned or offset >= self.end or offset in self.touched
 
 
 class PayloadIndexes:
@@ -130,6 +98,8 @@ class PayloadIndexes:
         self._apply_lock = apply_lock
         self._next_offset = next_offset
         self._indexes: dict[IndexKey, PayloadIndex] = {}
+        self._by_key: dict[KeyPath, dict[Kind, PayloadIndex]] = {}
+        self._refused: set[IndexKey] = set()
         self._build_lock = threading.Lock()
         self._pin_lock = threading.Lock()
         self._next_tag = 1
@@ -162,46 +132,72 @@ class PayloadIndexes:
         """
         return bool(self._indexes)
 
-    def changes(self, puts: Iterable[tuple[int, Payload]], patches: Iterable[tuple[int, Payload, Payload]]) -> IndexChanges:
+    def changes(
+        self,
+        puts: Iterable[tuple[int, Payload]],
+        patches: Iterable[tuple[int, Payload, Payload]],
+        deaths: Iterable[tuple[int, Payload]],
+    ) -> IndexChanges:
         """
-        Return what new points (offset, payload) and payload changes (offset, old, new) change in the indexes.
+        Return what new points (offset, payload), payload changes (offset, old, new) and dying points (offset, old) change in the indexes.
         """
-        added, removed = _Collector(), _Collector()
+        added, removed = Entries(), Entries()
         for offset, payload in puts:
-            for index in self._indexes.values():
-                self._collect(index, offset, payload, added, new=True)
+            for key, kinds in self._by_key.items():
+                found = terms(payload, key, kinds)
+                for index in kinds.values():
+                    self._add(index, offset, found, added)
         for offset, old, new in patches:
-            for index in self._indexes.values():
-                self._collect(index, offset, old, removed, new=False)
-                self._collect(index, offset, new, added, new=True)
-                if not index.complete:
-                    index.touched.add(offset)
-        return IndexChanges(added.tag_entries(), removed.tag_entries(), added.column_entries(), removed.column_entries())
+            for key, kinds in self._by_key.items():
+                before, after = terms(old, key, kinds), terms(new, key, kinds)
+                for kind, index in kinds.items():
+                    if getattr(before, kind) != getattr(after, kind) or not index.complete:
+                        self._remove(index, offset, before, removed)
+                        self._add(index, offset, after, added)
+        for offset, old in deaths:
+            for key, kinds in self._by_key.items():
+                before = terms(old, key, kinds)
+                for index in kinds.values():
+                    self._remove(index, offset, before, removed)
+        return changes_of(added, removed)
 
-    def _collect(self, index: PayloadIndex, offset: int, payload: Payload, into: _Collector, *, new: bool) -> None:
-        found = terms(payload, index.key)
-        sign = 1 if new else -1
-        if index.kind == "numbers":
-            for value, rest in found.numbers:
-                into.columns.append(index.column)
-                into.column_offsets.append(offset)
-                into.values.append(value)
-                into.rests.append(rest)
-            index.entries += sign * len(found.numbers)
-            return
-        for term in found.tags:
+    def _add(self, index: PayloadIndex, offset: int, found: Terms, added: Entries) -> None:
+        for term in self._given(index, offset, found, added):
             tag = index.tags.get(term)
             if tag is None:
-                if not new:
-                    continue
                 tag = index.tags[term] = self._next_tag
                 self._next_tag += 1
                 self.generation += 1
                 if index.m is not None:
                     self._link([tag], index.m)
-            into.offsets.append(offset)
-            into.tags.append(tag)
-        index.entries += sign * len(found.tags)
+            added.tag(offset, tag)
+        index.entries += len(getattr(found, index.kind))
+
+    def _remove(self, index: PayloadIndex, offset: int, found: Terms, removed: Entries) -> None:
+        if index.covers(offset):
+            for term in self._given(index, offset, found, removed):
+                tag = index.tags.get(term)
+                if tag is not None:
+                    removed.tag(offset, tag)
+            index.entries -= len(getattr(found, index.kind))
+        if not index.complete:
+            index.touched.add(offset)
+
+    @staticmethod
+    def _given(index: PayloadIndex, offset: int, found: Terms, entries: Entries) -> Iterable[Term]:
+        """
+        Take what goes into the index's column, and return the terms that are to become tags.
+        """
+        if index.kind == "points":
+            for point in found.points:
+                entries.point(index.column, offset, point)
+        elif index.kind in _COLUMNS:
+            for number in getattr(found, index.kind):
+                entries.number(index.column, offset, number)
+        else:
+            tags: frozenset[Term] = getattr(found, index.kind)
+            return tags
+        return ()
 
     # ---- links among the points of a term ----
 
@@ -227,64 +223,95 @@ class PayloadIndexes:
     @contextmanager
     def use(self, wanted: Iterable[IndexKey]) -> Iterator[None]:
         """
-        Keep the indexes of these keys complete and in place for the time of a with block, building those that are missing.
+        Keep these indexes complete and in place for the time of a with block, building those that are missing and can be built.
         """
         pinned: list[PayloadIndex] = []
         try:
-            for key, kind in wanted:
-                pinned.append(self._pin((key, kind)))
+            missing = self._pin(wanted, pinned)
+            if missing:
+                with self._build_lock:
+                    missing = self._pin(missing, pinned)
+                    if missing:
+                        self._build(missing)
+                        missing = self._pin(missing, pinned)
+                        assert not missing  # only a build makes room, and one runs at a time
+                        self._make_room()
             yield
         finally:
             with self._pin_lock:
                 for index in pinned:
                     index.pins -= 1
 
-    def _pin(self, wanted: IndexKey) -> PayloadIndex:
-        index = self._pin_complete(wanted)
-        if index is None:
-            with self._build_lock:
-                index = self._pin_complete(wanted)
-                if index is None:
-                    self._build(*wanted)
-                    index = self._pin_complete(wanted)
-                    assert index is not None  # only a build makes room, and one runs at a time
-                    self._make_room()
-        return index
-
-    def _pin_complete(self, wanted: IndexKey) -> PayloadIndex | None:
+    def _pin(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> list[IndexKey]:
+        """
+        Pin the complete ones and return those that are missing.
+        """
+        missing: list[IndexKey] = []
         with self._pin_lock:
-            index = self._indexes.get(wanted)
-            if index is None or not index.complete:
-                return None
-            self._clock += 1
-            index.used = self._clock
-            index.pins += 1
-            return index
+            for name in wanted:
+                index = self._indexes.get(name)
+                if index is not None and index.complete:
+                    self._clock += 1
+                    index.used = self._clock
+                    index.pins += 1
+                    pinned.append(index)
+                elif name not in self._refused:
+                    missing.append(name)
+        return missing
 
-    def _build(self, key: KeyPath, kind: Kind) -> None:
-        index = PayloadIndex(key, kind, self._next_column)
+    def _build(self, wanted: Sequence[IndexKey]) -> None:
+        """
+        Build several indexes by one scan of the payloads.
+        """
+        building: list[PayloadIndex] = []
         with self._apply_lock:
-            self._next_column += kind == "numbers"
             end = self._next_offset()
-            self._indexes[key, kind] = index
+            for key, kind in wanted:
+                index = PayloadIndex(key, kind, self._next_column, end)
+                self._next_column += kind in _COLUMNS
+                self._indexes[key, kind] = self._by_key.setdefault(key, {})[kind] = index
+                building.append(index)
         try:
             for first in range(0, end, BLOCK):
-                rows = list(self._payloads.iterate(first, min(first + BLOCK, end)))
+                last = min(first + BLOCK, end)
+                rows = list(self._payloads.iterate(first, last))
                 with self._apply_lock:
-                    added = _Collector()
-                    for offset, payload in rows:
-                        if offset not in index.touched:
-                            self._collect(index, offset, payload, added, new=True)
-                    tags, columns = added.tag_entries(), added.column_entries()
-                    if tags is not None or columns is not None:
-                        self._core.apply(first_offset=self._next_offset(), tags_added=tags, column_added=columns)
+                    self._scan(building, rows, last)
+                    self._refuse(building)
         except BaseException:
             with self._apply_lock:
-                self._drop(index)
+                for index in building:
+                    self._drop(index)
             raise
         with self._apply_lock:
-            index.touched.clear()
-            index.complete = True
+            for index in building:
+                index.touched.clear()
+                index.complete = True
+
+    def _scan(self, building: Sequence[PayloadIndex], rows: Sequence[tuple[int, Payload]], last: int) -> None:
+        added = Entries()
+        by_key: dict[KeyPath, list[PayloadIndex]] = {}
+        for index in building:
+            by_key.setdefault(index.key, []).append(index)
+        for key, indexes in by_key.items():
+            kinds = [index.kind for index in indexes]
+            for offset, payload in rows:
+                found = terms(payload, key, kinds)
+                for index in indexes:
+                    if offset not in index.touched:
+                        self._add(index, offset, found, added)
+        changes = changes_of(added, Entries())
+        if changes:
+            self._core.apply(first_offset=self._next_offset(), **changes._asdict())
+        for index in building:
+            index.scanned = last
+
+    def _refuse(self, building: list[PayloadIndex]) -> None:
+        # Words may be many times as large as all else, and the evaluator decides them as well.
+        for index in [index for index in building if index.kind == "words" and index.bytes > BUDGET_BYTES]:
+            self._drop(index)
+            building.remove(index)
+            self._refused.add((index.key, index.kind))
 
     def _make_room(self) -> None:
         while self.bytes > BUDGET_BYTES:
@@ -296,23 +323,45 @@ class PayloadIndexes:
 
     def _drop(self, index: PayloadIndex) -> None:
         self._indexes.pop((index.key, index.kind), None)
+        kinds = self._by_key.get(index.key, {})
+        kinds.pop(index.kind, None)
+        if not kinds:
+            self._by_key.pop(index.key, None)
         self.generation += 1
-        if index.kind == "numbers":
+        if index.kind in _COLUMNS:
             self._core.drop_column(index.column)
         elif index.tags:
             self._core.drop_tags(np.fromiter(index.tags.values(), dtype=np.uint64, count=len(index.tags)))
 
-    def tag(self, key: KeyPath, term: Term) -> int | None:
-        """
-        Return the tag of a term, None when no point ever had it. The index must be in use.
-        """
-        return self._indexes[key, "tags"].tags.get(term)
+    # ---- what lowering asks; the indexes must be in use ----
 
-    def column(self, key: KeyPath) -> int:
+    def has(self, key: KeyPath, kind: Kind) -> bool:
         """
-        Return the column of a key's numbers. The index must be in use.
+        Return whether there is such an index.
         """
-        return self._indexes[key, "numbers"].column
+        return (key, kind) in self._indexes
 
+    def tag(self, key: KeyPath, kind: Kind, term: Term) -> int | None:
+        """
+        Return the tag of a term, None when no point ever had it.
+        """
+        return self._indexes[key, kind].tags.get(term)
 
-NO_INDEX_CHANGES = IndexChanges(None, None, None, None)
+    def prefixed(self, key: KeyPath, prefix: str, most: int) -> list[int] | None:
+        """
+        Return the tags of the strings that begin with a prefix, None when they are more than `most`.
+        """
+        found: list[int] = []
+        # A copy, since writes may add terms meanwhile.
+        for term, tag in list(self._indexes[key, "tags"].tags.items()):
+            if term[0] == "str" and str(term[-1]).startswith(prefix):
+                found.append(tag)
+                if len(found) > most:
+                    return None
+        return found
+
+    def column(self, key: KeyPath, kind: Kind) -> int:
+        """
+        Return the column of an index.
+        """
+        return self._indexes[key, kind].column

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._state import CollectionState
-from vecdb.filters import KeyPath, Node, Program, Term, keys, lower, matches, parse
+from vecdb.filters import Node, Program, keys, lower, matches, parse
 from vecdb.index import SearchResult
 from vecdb.storage.codec import decode_payload
 from vecdb.types import Plan, Point, PointId
@@ -40,12 +40,10 @@ class _Resolver:
 
     def __init__(self, state: CollectionState) -> None:
         self._state = state
-
-    def tag(self, key: KeyPath, term: Term) -> int | None:
-        return self._state.indexes.tag(key, term)
-
-    def column(self, key: KeyPath) -> int:
-        return self._state.indexes.column(key)
+        self.has = state.indexes.has
+        self.tag = state.indexes.tag
+        self.prefixed = state.indexes.prefixed
+        self.column = state.indexes.column
 
     def offsets(self, ids: Sequence[PointId]) -> list[int]:
         return [offset for offset in self._state.store.offsets_of(ids) if offset is not None]
@@ -91,11 +89,10 @@ class Queries:
         Return read(program) for one state; `changed` names the offsets that the result rests on (None: all).
         """
         node = parse(filter)
-        tag_keys, number_keys = keys(node)
-        if not tag_keys and not number_keys:
+        wanted = keys(node)
+        if not wanted:
             return self._state.consistent(*self._reader(node, read, changed))
-        wanted = [*((key, "tags") for key in tag_keys), *((key, "numbers") for key in number_keys)]
-        with self._state.indexes.use(wanted):  # type: ignore[arg-type]
+        with self._state.indexes.use(wanted):
             return self._state.consistent(*self._reader(node, read, changed))
 
     def _reader(

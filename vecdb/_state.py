@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._forked import track
+from vecdb._index_entries import IndexChanges
 from vecdb._interrupt import uninterrupted
-from vecdb._payload_index import NO_INDEX_CHANGES, PayloadIndexes
+from vecdb._payload_index import PayloadIndexes
 from vecdb._resolve import Overlay, Resolved
 from vecdb.errors import Closed, Forked, ReadOnly, StorageError, VecdbError
 from vecdb.index import CoreIndex
@@ -205,7 +206,7 @@ class CollectionState:
             self._changed.append((self._epoch + 1, changed))
             self._epoch += 1
             try:
-                index_changes = self._index_changes(effects) if self.indexes else NO_INDEX_CHANGES
+                index_changes = self._index_changes(effects) if self.indexes else IndexChanges()
                 self.store.apply(lsn, effects)
                 self._add_rows(effects)
                 block = id_block(effects.first_offset, effects.put_ids)
@@ -217,25 +218,25 @@ class CollectionState:
                     id_bytes=block.text,
                     present=self._present(effects),
                     tombstones=effects.tombstones,
-                    tags_added=index_changes.tags_added,
-                    tags_removed=index_changes.tags_removed,
-                    column_added=index_changes.column_added,
-                    column_removed=index_changes.column_removed,
+                    **index_changes._asdict(),
                 )
             except BaseException as error:
                 self._failure = error
                 raise
             self._epoch += 1
 
-    def _index_changes(self, effects: Effects) -> Any:
+    def _index_changes(self, effects: Effects) -> IndexChanges:
         puts = ((effects.first_offset + row, decode_payload(raw)) for row, raw in enumerate(effects.put_payloads))
-        offsets = effects.patch_offsets.tolist()
-        before = self.store.payloads_of(offsets)
         patches = (
-            (offset, decode_payload(old) if old is not None else {}, decode_payload(new))
-            for offset, old, new in zip(offsets, before, effects.patch_payloads, strict=True)
+            (offset, old, decode_payload(new))
+            for (offset, old), new in zip(self._before(effects.patch_offsets), effects.patch_payloads, strict=True)
         )
-        return self.indexes.changes(puts, patches)
+        return self.indexes.changes(puts, patches, self._before(effects.tombstones))
+
+    def _before(self, offsets: NDArray[np.uint32]) -> Iterator[tuple[int, Payload]]:
+        listed = offsets.tolist()
+        for offset, raw in zip(listed, self.store.payloads_of(listed), strict=True):
+            yield offset, decode_payload(raw) if raw is not None else {}
 
     def _add_rows(self, effects: Effects) -> None:
         for field in self.fields:

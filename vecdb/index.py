@@ -16,7 +16,20 @@ from numpy.typing import NDArray
 
 from vecdb import _core
 from vecdb._index_arrays import Changes, Pointers
-from vecdb._index_types import ALL, ColumnEntries, Field, FieldStats, Offsets, Plan, Rows, SearchResult, Stats, TagEntries, Words
+from vecdb._index_types import (
+    ALL,
+    ColumnEntries,
+    Field,
+    FieldStats,
+    GeoEntries,
+    Offsets,
+    Plan,
+    Rows,
+    SearchResult,
+    Stats,
+    TagEntries,
+    Words,
+)
 from vecdb.errors import Closed, InternalError, error_for_status
 
 __all__ = ["ALL", "ColumnEntries", "CoreIndex", "Field", "FieldStats", "Plan", "SearchResult", "Stats", "TagEntries", "check", "ffi", "lib"]
@@ -140,12 +153,14 @@ class CoreIndex:
         tags_removed: TagEntries | None = None,
         column_added: ColumnEntries | None = None,
         column_removed: ColumnEntries | None = None,
+        geo_added: GeoEntries | None = None,
+        geo_removed: GeoEntries | None = None,
     ) -> int:
         """
         Apply one change, which searches see whole or not at all, and return the version after it.
 
         ids, kinds (n) and present (fields, n) describe offsets [first_offset, first_offset + n). Tag entries are (offsets, tags), column
-        entries (columns, offsets, values, rests). Removals are done before additions.
+        entries (columns, offsets, values, rests), geo entries (columns, offsets, lats, lons). Removals are done before additions.
         """
         changes = Changes(ffi, _to, first_offset)
         if ids is not None:
@@ -156,14 +171,12 @@ class CoreIndex:
             changes.put(ids, kinds, id_bytes, present)
         if tombstones is not None:
             changes.struct.tombstone_count = changes.point("tombstones", _to.u32(tombstones))
-        if tags_added is not None:
-            changes.tags("tag_added", tags_added)
-        if tags_removed is not None:
-            changes.tags("tag_removed", tags_removed)
-        if column_added is not None:
-            changes.columns("column_added", column_added)
-        if column_removed is not None:
-            changes.columns("column_removed", column_removed)
+        changes.tags("tag_added", tags_added)
+        changes.tags("tag_removed", tags_removed)
+        changes.columns("column_added", column_added)
+        changes.columns("column_removed", column_removed)
+        changes.points("geo_added", geo_added)
+        changes.points("geo_removed", geo_removed)
         return self._number("uint64_t *", lib.vecdb_index_apply, changes.struct)
 
     def drop_tags(self, tags: NDArray[np.uint64]) -> None:

@@ -55,7 +55,7 @@ def build(compiler: str, kind: str, include: str, directory: Path) -> Path:
     """
     Compile and link, and return the executable.
     """
-    flags = ["-std=c++17", "-O2", "-g", "-pthread", *WARNINGS, *SANITIZERS[kind]]
+    flags = ["-std=c++17", "-O2", "-g", "-ffp-contract=off", "-pthread", *WARNINGS, *SANITIZERS[kind]]
     headers = ["-I", str(CORE), "-I", str(HERE), "-isystem", include]
     directory.mkdir(parents=True, exist_ok=True)
     sources = [path for path in sorted(CORE.glob("*.cpp")) if path.name != "_core.cpp"] + sorted(HERE.glob("*.cpp"))

@@ -29,9 +29,11 @@ struct World {
   Offset end;
   Tags tags;
   Columns columns;
+  GeoColumns points;
   Bitset live;
   std::map<Tag, Set> tagged;
   std::map<double, Set> valued;
+  std::vector<std::pair<GeoPoint, Offset>> placed;
 
   World(std::mt19937_64& random, Offset size) : end(size), live(size) {
     std::vector<TagEntry> entries;
@@ -49,12 +51,18 @@ struct World {
         values.push_back({value, 0, offset});
         valued[value].insert(offset);
       }
+      for (std::uint64_t i = random() % 3; i > 0; --i) {
+        placed.push_back({{static_cast<double>(random() % 9), static_cast<double>(random() % 9)}, offset});
+      }
     }
     tags.add(entries);
     columns.at(3).add(values);
+    std::vector<GeoEntry> places;
+    for (const auto& [point, offset] : placed) places.push_back(GeoEntry::of(point, offset));
+    points.at(4).add(places);
   }
 
-  Catalogue catalogue() const { return {tags, &columns, live, live.count()}; }
+  Catalogue catalogue() const { return {tags, &columns, &points, live, live.count()}; }
   Set everything() const {
     Set all;
     live.for_each([&](Offset offset) { all.insert(offset); });
@@ -73,7 +81,7 @@ Set live_only(const World& world, const Set& set) {
 // Appends a random expression to words and returns the live offsets that satisfy it.
 Set random_expression(std::mt19937_64& random, const World& world, int depth, Words& words) {
   const auto leaf = [&]() -> Set {
-    switch (random() % 6) {
+    switch (random() % 7) {
       case 0:
         words.push_back(VECDB_OP_ALL);
         return world.everything();
@@ -110,6 +118,17 @@ Set random_expression(std::mt19937_64& random, const World& world, int depth, Wo
           if (fits) joined.insert(offsets.begin(), offsets.end());
         }
         return live_only(world, joined);
+      }
+      case 5: {
+        const auto degree = [&] { return static_cast<double>(random() % 11) - 1; };
+        const double top = degree(), left = degree(), bottom = degree(), right = degree();
+        words.insert(words.end(), {VECDB_OP_GEO, 4, VECDB_GEO_BOX, 4, bits_of(top), bits_of(left), bits_of(bottom), bits_of(right)});
+        Set inside;
+        for (const auto& [point, offset] : world.placed) {
+          const bool is_between = left > right ? point.lon > left || point.lon < right : point.lon > left && point.lon < right;
+          if (is_between && point.lat < top && point.lat > bottom) inside.insert(offset);
+        }
+        return live_only(world, inside);
       }
       default: {
         Set chosen;
@@ -226,6 +245,14 @@ TEST(a_program_is_refused_with_the_word_that_is_wrong) {
   CHECK(refusal({VECDB_OP_RANGE, 1, VECDB_BOUND_GT, bits_of(std::numeric_limits<double>::quiet_NaN()), 0, 0, 0}).find("NaN") !=
         std::string::npos);
   CHECK(refusal({VECDB_OP_RANGE, 1, 0, 0}).find("operands of RANGE") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, 1, 9, 0}).find("operands of the area are announced") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, 7, 0}).find("shape 7 is unknown") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_RADIUS, 1, 0}).find("expected 3: lat, lon, metres") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_RADIUS, 3, 0, 0, bits_of(-1)}).find("0 or more") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_BOX, 4, bits_of(91), 0, 0, 0}).find("expected a latitude in [-90, 90]") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_POLYGON, 0}).find("no ring") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_POLYGON, 3, 9, 0, 0}).find("a ring of 9 points is announced") != std::string::npos);
+  CHECK(refusal({VECDB_OP_GEO, 1, VECDB_GEO_POLYGON, 9, 4, 0, 0, 0, 0, 0, 0, bits_of(1), 0}).find("is not its first") != std::string::npos);
   CHECK(refusal({VECDB_OP_AT_LEAST, 1}).find("a minimum") != std::string::npos);
 }
 
@@ -246,11 +273,13 @@ TEST(random_words_are_refused_or_evaluated_but_never_read_past_their_end) {
   CHECK(evaluated_count > 100);
 }
 
-TEST(an_index_of_tags_only_refuses_ranges_and_offsets) {
+TEST(an_index_of_tags_only_refuses_ranges_areas_and_offsets) {
   const Words range = {VECDB_OP_RANGE, 1, 0, 0, 0, 0, 0};
   const Words offsets = {VECDB_OP_OFFSETS, 0};
   const Words tag = {VECDB_OP_TAG, 1};
   CHECK_THROWS(Code::invalid_argument, Program(range.data(), range.size(), Operands::tags_only));
+  const Words area = {VECDB_OP_GEO, 1, VECDB_GEO_RADIUS, 3, 0, 0, 0};
+  CHECK_THROWS(Code::invalid_argument, Program(area.data(), area.size(), Operands::tags_only));
   CHECK_THROWS(Code::invalid_argument, Program(offsets.data(), offsets.size(), Operands::tags_only));
   CHECK_EQUAL(2U, Program(tag.data(), tag.size(), Operands::tags_only).size());
 }

@@ -8,18 +8,24 @@ stored here; everything is immutable or without state, so it may be used from an
 
 from vecdb.filters.build import F
 from vecdb.filters.evaluate import matches
-from vecdb.filters.lower import Resolver, keys, lower
+from vecdb.filters.geo import GeoPoint
+from vecdb.filters.leaves import Resolver
+from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
 from vecdb.filters.program import Program
-from vecdb.filters.terms import Term, Terms, terms
+from vecdb.filters.terms import IndexKey, Kind, Number, Term, Terms, terms
 from vecdb.filters.tree import Filter, Node
 
 __all__ = [
     "F",
     "Filter",
+    "GeoPoint",
+    "IndexKey",
     "KeyPath",
+    "Kind",
     "Node",
+    "Number",
     "Program",
     "Resolver",
     "Term",

@@ -13,7 +13,7 @@ from typing import Any
 from vecdb.filters import conditions as c
 from vecdb.filters.geo import distance, in_box, in_polygon, point_of
 from vecdb.filters.paths import elements, values
-from vecdb.filters.terms import term
+from vecdb.filters.terms import count, has_null, is_empty, term
 from vecdb.filters.text import PREDICATES
 from vecdb.filters.times import parse_time
 from vecdb.filters.tree import Filter, Nested, Node
@@ -54,11 +54,11 @@ def _satisfied(node: Node, subject: _Subject) -> bool:
             for element in values(subject.payload, node.key.each())
         )
     if isinstance(node, c.IsEmpty):
-        return all(_is_empty(value) for value in values(subject.payload, node.key)) == node.expected
+        return all(is_empty(value) for value in values(subject.payload, node.key)) == node.expected
     if isinstance(node, c.IsNull):
-        return any(_has_null(value) for value in values(subject.payload, node.key)) == node.expected
+        return any(has_null(value) for value in values(subject.payload, node.key)) == node.expected
     if isinstance(node, c.ValuesCount):
-        return any(node.bounds.contain(_count(value)) for value in values(subject.payload, node.key) or [None])
+        return any(node.bounds.contain(count(value)) for value in values(subject.payload, node.key) or [None])
     if isinstance(node, c.Keyed):
         return any(_element_satisfies(node, element) for element in elements(subject.payload, node.key))
     raise AssertionError(f"no rule for {type(node).__name__}")
@@ -73,20 +73,6 @@ def _filter(node: Filter, subject: _Subject) -> bool:
         return False
     at_least = node.min_should
     return at_least is None or sum(_satisfied(child, subject) for child in at_least.conditions) >= at_least.min_count
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, (list, tuple)) and not value)
-
-
-def _has_null(value: object) -> bool:
-    return value is None or (isinstance(value, (list, tuple)) and any(element is None for element in value))
-
-
-def _count(value: object) -> int:
-    if isinstance(value, (list, tuple)):
-        return len(value)
-    return 0 if value is None else 1
 
 
 def _element_satisfies(node: c.Keyed, element: Any) -> bool:

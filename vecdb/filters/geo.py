@@ -18,8 +18,10 @@ EARTH_RADIUS = 6371008.8
 The mean radius of the earth in metres.
 """
 
-# Three roundings in each product of `_side`; twice as much is a safe bound of what they may add up to.
+# Three roundings in each product of `_side`; twice as much is a safe bound of what they may add up to. Products below the second are
+# not rounded relatively any more.
 _ROUNDING = 8 * 2.0**-53
+_TINY = 2.0**-1000
 
 
 class GeoPoint(NamedTuple):
@@ -56,8 +58,10 @@ def distance(a: GeoPoint, b: GeoPoint) -> float:
     877
     """
     lat_a, lat_b = math.radians(a.lat), math.radians(b.lat)
-    half = math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(math.radians(b.lon - a.lon) / 2) ** 2
-    return 2 * EARTH_RADIUS * math.asin(math.sqrt(max(0.0, min(1.0, half))))
+    # csrc/geo_shapes.cpp computes this in the same order, to the last bit: x * x, which `**` need not be.
+    half_lat, half_lon = math.sin((lat_b - lat_a) / 2), math.sin(math.radians(b.lon - a.lon) / 2)
+    haversine = half_lat * half_lat + math.cos(lat_a) * math.cos(lat_b) * (half_lon * half_lon)
+    return 2 * EARTH_RADIUS * math.asin(math.sqrt(max(0.0, min(1.0, haversine))))
 
 
 def in_box(point: GeoPoint, top_left: GeoPoint, bottom_right: GeoPoint) -> bool:
@@ -101,7 +105,7 @@ def _side(a: GeoPoint, b: GeoPoint, point: GeoPoint) -> int:
     """
     left = (b.lon - a.lon) * (point.lat - a.lat)
     right = (b.lat - a.lat) * (point.lon - a.lon)
-    if abs(left - right) > (abs(left) + abs(right)) * _ROUNDING:
+    if abs(left - right) > (abs(left) + abs(right)) * _ROUNDING + _TINY:
         return 1 if left > right else -1
     (a_lat, a_lon), (b_lat, b_lon), (lat, lon) = (tuple(map(Fraction, each)) for each in (a, b, point))
     exact = (b_lon - a_lon) * (lat - a_lat) - (b_lat - a_lat) * (lon - a_lon)

@@ -9,7 +9,7 @@ code alone, so they can't differ. Immutable, so it may be shared between threads
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -109,12 +109,19 @@ def values(payload: Mapping[str, Any], key: KeyPath) -> list[Any]:
 
 def elements(payload: Mapping[str, Any], key: KeyPath) -> Iterator[Any]:
     """
-    Yield what a predicate tests: the values at a path, an array unwrapped by one level, nulls left out.
+    Return what a predicate tests: the values at a path, an array unwrapped by one level, nulls left out.
 
     >>> list(elements({"grid": [[1, 2], None, [3]]}, KeyPath.parse("grid")))
     [[1, 2], [3]]
     """
-    for value in values(payload, key):
+    return unwrapped(values(payload, key))
+
+
+def unwrapped(found: Iterable[Any]) -> Iterator[Any]:
+    """
+    Yield the elements of values.
+    """
+    for value in found:
         if isinstance(value, (list, tuple)):
             yield from (element for element in value if element is not None)
         elif value is not None:

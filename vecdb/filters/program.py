@@ -39,6 +39,7 @@ class Op(IntEnum):
     OR = 8
     AT_LEAST = 9
     NOT = 10
+    GEO = 11
 
 
 class Bound(IntEnum):
@@ -50,6 +51,16 @@ class Bound(IntEnum):
     GTE = 2
     LT = 4
     LTE = 8
+
+
+class Shape(IntEnum):
+    """
+    The shapes of areas, as vecdb_geo_shape declares them.
+    """
+
+    RADIUS = 1
+    BOX = 2
+    POLYGON = 3
 
 
 class Program(NamedTuple):
@@ -102,6 +113,17 @@ class Ranged(Expression):
     low: Number
     high: Number
     bounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Located(Expression):
+    """
+    The offsets with a point of a column inside an area: degrees and metres as the shape has them, one tuple for each ring of a polygon.
+    """
+
+    column: int
+    shape: Shape
+    parts: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +302,14 @@ def _emit(expression: Expression, words: list[int]) -> None:
     elif isinstance(expression, Ranged):
         words.extend((Op.RANGE, expression.column, expression.bounds))
         for value, rest in (expression.low, expression.high):
-            words.extend((struct.unpack("<Q", struct.pack("<d", value))[0], rest & _WORD))
+            words.extend((_bits(value), rest & _WORD))
+    elif isinstance(expression, Located):
+        operands: list[int] = []
+        for degrees in expression.parts:
+            if expression.shape is Shape.POLYGON:
+                operands.append(len(degrees) // 2)
+            operands.extend(map(_bits, degrees))
+        words.extend((Op.GEO, expression.column, expression.shape, len(operands), *operands))
     elif isinstance(expression, Chosen):
         words.extend((Op.OFFSETS, len(expression.offsets), *expression.offsets))
     elif isinstance(expression, Negated):
@@ -294,6 +323,11 @@ def _emit(expression: Expression, words: list[int]) -> None:
         _fold(expression, words)
     else:
         raise AssertionError(f"{type(expression).__name__} has no words")
+
+
+def _bits(value: float) -> int:
+    bits: int = struct.unpack("<Q", struct.pack("<d", value))[0]
+    return bits
 
 
 def _fold(expression: Both | Either, words: list[int]) -> None:

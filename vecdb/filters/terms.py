@@ -1,46 +1,80 @@
 """
-Terms: what the values at a key give to the index of that key.
+Terms: what the values at a key give to the indexes of that key, by the kind of index.
 
-A term is a value with its exact type, so that 1, 1.0, True and "1" are four things; two marker terms count the values,
-which `except` needs. Numbers are pairs (value rounded to a double, what the rounding lost), which order like the
-numbers themselves. Functions without state.
+A term is a value with its exact type, so that 1, 1.0, True and "1" are four things, a word of a text, or a marker that says
+what kind of values there are. Numbers and times are pairs (value rounded to a double, what the rounding lost), which order
+like the numbers themselves. Functions without state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from vecdb.filters.paths import KeyPath, elements
+from vecdb.filters.geo import GeoPoint, point_of
+from vecdb.filters.paths import KeyPath, unwrapped, values
+from vecdb.filters.text import tokens
+from vecdb.filters.times import parse_time
+
+Kind = Literal["tags", "numbers", "times", "points", "words", "presence", "counts"]
+"""
+The kinds of indexes that a key may have.
+"""
+
+IndexKey = tuple[KeyPath, Kind]
+"""
+What names an index.
+"""
 
 Term = tuple[str] | tuple[str, str | int | bool]
 """
-("str", s), ("int", i), ("bool", b), or one of the markers.
+("str", s), ("int", i), ("bool", b), ("word", w), or one of the markers.
 """
 
 Number = tuple[float, int]
 """
-(v, rest): the number rounded to a double, and number - v. Compared in this order, pairs order like the numbers.
+(v, rest): the number rounded to a double, and number - v; of a time see `Time.pair`. Compared in this order, pairs order like the
+numbers.
 """
 
 ONE: Term = ("one",)
 """
-Exactly one distinct non-null element is at the path.
+Of tags: exactly one distinct non-null element is at the path.
 """
 
 MANY: Term = ("many",)
 """
-More than one distinct non-null element is at the path; arrays and objects count as distinct from everything.
+Of tags: more than one distinct non-null element is at the path; arrays and objects count as distinct from everything.
+"""
+
+TEXTS: Term = ("texts",)
+"""
+Of words: more than one element has words, so that two words may stand in different ones.
+"""
+
+FILLED: Term = ("filled",)
+"""
+Of presence: some value is neither null nor [].
+"""
+
+NULL: Term = ("null",)
+"""
+Of presence: some value is null, or an array that contains null.
 """
 
 
 class Terms(NamedTuple):
     """
-    The tags and the numbers of one payload at one key.
+    What one payload gives to the indexes of one key, by kind.
     """
 
-    tags: frozenset[Term]
-    numbers: tuple[Number, ...]
+    tags: frozenset[Term] = frozenset()
+    numbers: tuple[Number, ...] = ()
+    times: tuple[Number, ...] = ()
+    points: tuple[GeoPoint, ...] = ()
+    words: frozenset[Term] = frozenset()
+    presence: frozenset[Term] = frozenset()
+    counts: tuple[Number, ...] = ()
 
 
 def term(value: object) -> Term | None:
@@ -69,28 +103,105 @@ def number(value: int | float) -> Number:
     return (rounded, value - int(rounded)) if isinstance(value, int) else (rounded, 0)
 
 
-def terms(payload: Mapping[str, Any], key: KeyPath) -> Terms:
+def is_empty(value: object) -> bool:
     """
-    Return what a payload gives to the index of a key.
+    Return whether a value is null or [].
+    """
+    return value is None or (isinstance(value, (list, tuple)) and not value)
 
-    >>> terms({"a": ["x", 2.5]}, KeyPath.parse("a")) == Terms(frozenset({("str", "x"), ("many",)}), ((2.5, 0),))
+
+def has_null(value: object) -> bool:
+    """
+    Return whether a value is null or an array that contains null.
+    """
+    return value is None or (isinstance(value, (list, tuple)) and any(element is None for element in value))
+
+
+def count(value: object) -> int:
+    """
+    Return how many values a value is: the length of an array, 0 for null, else 1.
+    """
+    if isinstance(value, (list, tuple)):
+        return len(value)
+    return 0 if value is None else 1
+
+
+def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Collection[Kind]) -> Terms:
+    """
+    Return what a payload gives to these kinds of indexes of a key; the other kinds stay empty.
+
+    >>> terms({"a": ["x", 2.5]}, KeyPath.parse("a"), ["tags", "numbers"]).numbers
+    ((2.5, 0),)
+    >>> terms({"a": "new York"}, KeyPath.parse("a"), ["words"]).words == {("word", "new"), ("word", "york")}
     True
     """
+    found = values(payload, key)
+    if not found:
+        return _NO_TERMS
+    elements = list(unwrapped(found))
+    return Terms(**{kind: _GATHERED[kind](found, elements) for kind in kinds})
+
+
+_NO_TERMS = Terms()
+
+
+def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
     tags: set[Term] = set()
-    numbers: dict[Number, None] = {}
     others: set[float] = set()
     containers = 0
-    for element in elements(payload, key):
-        found = term(element)
-        if found is not None:
-            tags.add(found)
+    for element in elements:
+        one = term(element)
+        if one is not None:
+            tags.add(one)
         elif isinstance(element, float):
             others.add(element)
         else:
             containers += 1
-        if isinstance(element, (int, float)) and not isinstance(element, bool):
-            numbers[number(element)] = None
     distinct = len(tags) + len(others) + containers
     if distinct:
         tags.add(ONE if distinct == 1 else MANY)
-    return Terms(frozenset(tags), tuple(numbers))
+    return frozenset(tags)
+
+
+def _numbers(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
+    return tuple(dict.fromkeys(number(e) for e in elements if isinstance(e, (int, float)) and not isinstance(e, bool)))
+
+
+def _times(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
+    times = (parse_time(element) for element in elements if isinstance(element, str))
+    return tuple(dict.fromkeys(time.pair for time in times if time is not None))
+
+
+def _points(found: Sequence[Any], elements: Sequence[Any]) -> tuple[GeoPoint, ...]:
+    points = (point_of(element) for element in elements)
+    return tuple(dict.fromkeys(point for point in points if point is not None))
+
+
+def _words(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
+    texts = [words for element in elements if isinstance(element, str) and (words := set(tokens(element)))]
+    terms: set[Term] = {("word", word) for words in texts for word in words}
+    if len(texts) > 1:
+        terms.add(TEXTS)
+    return frozenset(terms)
+
+
+def _presence(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
+    filled = {FILLED} if not all(map(is_empty, found)) else set()
+    return frozenset(filled | {NULL} if any(map(has_null, found)) else filled)
+
+
+def _counts(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
+    # Where every count is 0 there is no entry: presence tells these points, together with those that have no value at all.
+    counts = {count(value) for value in found}
+    return tuple((float(one), 0) for one in sorted(counts)) if counts != {0} else ()
+
+
+_GATHERED: Mapping[Kind, Callable[[Sequence[Any], Sequence[Any]], Any]] = {
+    "tags": _tags,
+    "numbers": _numbers,
+    "times": _times,
+    "points": _points,
+    "words": _words,
+    "presence": _presence,
+    "counts": _counts,
+}
