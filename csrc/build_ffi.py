@@ -72,7 +72,8 @@ def extra_flags() -> list[str]:
     VECDB_WERROR=1 turns warnings in our code into errors, as the project's own checks do.
     """
     strict = ["-Werror"] if os.environ.get("VECDB_WERROR") == "1" else []
-    return ["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", *strict, "-isystem", hnswlib_include()]
+    code = ["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-fvisibility=hidden"]
+    return [*code, "-Wall", "-Wextra", *strict, "-isystem", hnswlib_include()]
 
 
 # cffi generates its module from the declarations; that generated file is not held to our warnings.

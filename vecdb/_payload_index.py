@@ -206,10 +206,11 @@ class PayloadIndexes:
         Keep the index of this key's terms from now on, and have the points of each term linked among themselves, with m links each (0: the
         usual number), once there are enough of them.
         """
-        index = self._pin((key, "tags"))  # for ever: what was asked for does not leave when memory is short
-        with self._apply_lock, self._pin_lock:
-            if index.m is not None:
-                index.pins -= 1
+        name: IndexKey = (key, "tags")
+        with self.use([name]), self._apply_lock, self._pin_lock:
+            index = self._indexes[name]
+            if index.m is None:
+                index.pins += 1  # for ever: what was asked for does not leave when memory is short
             index.m = m
             self._link(index.tags.values(), m)
 

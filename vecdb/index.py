@@ -43,13 +43,7 @@ if lib.vecdb_abi_version() != ABI_VERSION:
     raise ImportError(f"vecdb._core has ABI version {lib.vecdb_abi_version()}, expected {ABI_VERSION}: build or install vecdb again")
 
 _METRICS = {"cosine": lib.VECDB_COSINE, "dot": lib.VECDB_DOT, "l2": lib.VECDB_L2}
-_STRATEGIES = {
-    lib.VECDB_PLAN_EMPTY: "empty",
-    lib.VECDB_PLAN_EXACT: "exact",
-    lib.VECDB_PLAN_GRAPH: "graph",
-    lib.VECDB_PLAN_TAG: "tag",
-    lib.VECDB_PLAN_SWEEP: "sweep",
-}
+_STRATEGIES = {getattr(lib, f"VECDB_PLAN_{name.upper()}"): name for name in ("empty", "exact", "graph", "tag", "sweep")}
 _UUID_BYTES = 16
 # A graph that background threads work on may have grown between the question for its size and the copy.
 _SAVE_SLACK_BYTES = 1 << 16
@@ -400,4 +394,4 @@ def _plan(plan: Any) -> Plan:
     strategy = _STRATEGIES.get(plan.strategy)
     if strategy is None:
         raise InternalError(f"the core's plan is number {plan.strategy}, expected one of {sorted(_STRATEGIES)}")
-    return Plan(*(strategy if name == "strategy" else getattr(plan, name) for name in Plan._fields))
+    return Plan(**{name: getattr(plan, name) for name in Plan._fields} | {"strategy": strategy})
