@@ -4,7 +4,7 @@ The engine's benchmark: recall and speed of vecdb beside stock hnswlib and the l
     python benchmarks/engine.py --data DIRECTORY_WITH_NPY [--sets glove,wordnet,synthetic-1m,...] [--parts unfiltered,filtered,...]
         [--cells listed|full|"tag 10% none k10;and2 1% far k10"] [--points N] [--queries N] [--quick] [--record]
 
-Needs a C++ compiler, hnswlib's headers (the build requirement assorthead, or $VECDB_HNSWLIB_INCLUDE) and numpy. `Collection.knn` and the
+Needs a C++ compiler, hnswlib's headers (assorthead==0.2.2, or $VECDB_HNSWLIB_INCLUDE) and numpy. `Collection.knn` and the
 peers (hnswlib, usearch, faiss-cpu) are measured where they can be imported; the picture is drawn by matplotlib where it is installed.
 Nothing else should run on the machine; --cpu keeps searches on one CPU.
 """

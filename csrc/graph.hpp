@@ -1,15 +1,18 @@
-// A navigable small world graph (Malkov & Yashunin 2018) over rows of a Vectors: links only, no vectors. hnswlib keeps the
-// link lists and picks neighbours; levels, insertion order of the links, growth and restoring are decided here.
-// A node is linked from level 0 upwards, so that whoever meets it at a level can walk on below, and a failed insertion
-// leaves it whole at fewer levels or absent. Threads: insert runs in parallel with inserts of other nodes and with every
-// const call; update, restore_* run alone.
+// A navigable small world graph (Malkov & Yashunin 2018) over rows of a Vectors: links only, no vectors.
+//
+// Invariant: a node is linked from level 0 upwards, so that whoever meets it at a level can walk on below, and a failed insertion leaves it
+// whole at fewer levels or absent; a link that is dropped is never the last that leads to its node. Threads: insert and update run in
+// parallel with those of other nodes and with every const call, which take no lock; restore_* run alone.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
+#include "lease_pool.hpp"
+#include "link_lists.hpp"
 #include "scratch.hpp"
 #include "types.hpp"
 #include "vectors.hpp"
@@ -25,25 +28,33 @@ struct GraphOptions {
 constexpr std::uint32_t kMinM = 2;
 constexpr std::uint32_t kMaxM = 10000;
 
+// Nodes that may be linked to: those with a set bit (64 nodes a word, ascending), and all from limit on.
+struct LiveNodes {
+  const std::uint64_t* bits = nullptr;
+  Node limit = 0;
+
+  bool contains(Node node) const { return node >= limit || (bits[node >> 6] >> (node & 63) & 1) != 0; }
+};
+
 class Graph {
  public:
   // Room for nodes [0, capacity). vectors must outlive the graph.
   Graph(const Vectors& vectors, GraphOptions options, Node capacity);
   ~Graph();
 
-  // Link node, which stands for row. Its level comes from a hash of (seed, node).
+  // Link node, which stands for row, to live nodes. Its level comes from a hash of (seed, node).
   // REQUIRES node < capacity(), not contains(node), and no other insert of the same node now.
   // When it throws before contains(node), it may be tried again.
-  void insert(Node node, Row row);
-  // Repair the links after the vector of node's row was overwritten. REQUIRES that no other call runs.
+  void insert(Node node, Row row, const LiveNodes& live = {});
+  // Repair the links after the vector of node's row was overwritten, while no other call ran.
   void update(Node node);
 
   Node count() const { return count_.load(std::memory_order_acquire); }
-  Node capacity() const { return capacity_; }
+  Node capacity() const { return lists_.capacity(); }
   const GraphOptions& options() const { return options_; }
-  bool contains(Node node) const { return states_[node].load(std::memory_order_acquire) == State::linked; }
+  bool contains(Node node) const { return lists_.state(node) == LinkLists::State::linked; }
   // REQUIRES that node was met through a link, an entry or contains.
-  Row row_of(Node node) const { return is_identity_.load(std::memory_order_relaxed) ? node : rows_[node]; }
+  Row row_of(Node node) const { return lists_.row_of(node); }
 
   // A copy with room for nodes [0, capacity). REQUIRES capacity >= capacity(), and no insert running.
   std::unique_ptr<Graph> grown(Node capacity) const;
@@ -54,12 +65,12 @@ class Graph {
     int level;
   };
   Entry entry() const;
-  int level_of(Node node) const;
-  std::uint32_t max_links(int level) const { return level == 0 ? 2 * options_.m : options_.m; }
+  int level_of(Node node) const { return lists_.level_of(node); }
+  std::uint32_t max_links(int level) const { return lists_.max_links(level); }
   // Copy the links of node at level to out, which holds max_links(level); returns how many. REQUIRES level <= level_of(node).
-  std::uint32_t copy_links(Node node, int level, Node* out) const;
+  std::uint32_t copy_links(Node node, int level, Node* out) const { return lists_.copy(node, level, out); }
   // Ask for the cache lines that copy_links of this node at level 0 reads.
-  void prefetch_links(Node node) const;
+  void prefetch_links(Node node) const { lists_.prefetch(node); }
 
   // Fill an empty graph: every node, then the links (at most max_links(level), each to a restored node of that level or
   // higher, else Error corruption), then the entry.
@@ -67,28 +78,41 @@ class Graph {
   void restore_links(Node node, int level, const Node* links, std::uint32_t count);
   void restore_entry(Entry entry);
 
-  std::uint64_t bytes() const;
+  std::uint64_t bytes() const { return lists_.bytes(); }
 
  private:
-  struct Links;  // owns the hnswlib object
-  enum class State : std::uint8_t { absent, prepared, linked };
+  struct Builder;    // the working memory of an insertion
+  struct Neighbour;  // what may be linked to, with its distance
+  struct Batch;
 
   void check_node(Node node) const;
   int drawn_level(Node node) const;
-  void prepare(Node node, Row row, int level);
-  void link(Node node, Row row, Entry entry);
   void publish(Entry entry);
+
+  // graph_linking.cpp
+  void link(Node node, Entry start, const LiveNodes& live);
+  void find_neighbours(Node node, Entry start, const LiveNodes& live, Builder& builder);
+  template <class Target>
+  void find_neighbours_of(Node node, Entry start, const Target& target, const LiveNodes& live, Builder& builder);
+  template <class Target>
+  void walk_towards(int level, Scored start, Node node, const Target& target, const LiveNodes& live, Builder& builder);
+  void gather(Node node, int level, Builder& builder, Batch& batch) const;
+  void keep_apart(std::uint32_t most, Builder& builder) const;
+  void connect(Node node, int level, Builder& builder);
+  void link_back(Node node, int level, const Neighbour& to, Builder& builder);
+  void add_candidates(Node node, const Node* nodes, std::uint32_t count, bool are_linked, Builder& builder) const;
+  void choose(Node node, int level, Builder& builder);
+  void rewrite(Node node, int level, Builder& builder);
+  void force_in_link(Node node, Builder& builder);
+  void close_gap(Node node, int level, Builder& builder);
 
   const Vectors& vectors_;
   const GraphOptions options_;
-  const Node capacity_;
-  std::unique_ptr<Links> links_;
-  std::vector<std::atomic<State>> states_;
-  std::vector<Row> rows_;
-  std::atomic<bool> is_identity_{true};  // every node so far stands for the row of its own number
+  LinkLists lists_;
   std::atomic<Node> count_{0};
   std::atomic<std::uint64_t> entry_;
-  ScratchPool scratches_;
+  std::mutex top_;  // held while a node above the highest level is inserted
+  LeasePool<Builder> builders_;
 };
 
 }  // namespace vecdb

@@ -53,7 +53,7 @@ def core(work: Path) -> Path:
     """
     Return the driver of vecdb's core, compiled as the extension is.
     """
-    flags = [*COMMON, "-fvisibility=hidden", "-I", str(CSRC), "-isystem", hnswlib_include()]
+    flags = [*COMMON, "-fvisibility=hidden", "-I", str(CSRC)]
     sources = [path for path in sorted(CSRC.glob("*.cpp")) if path.name != "_core.cpp"]
     return _link(work / "build", "core", [HERE / "core_driver.cpp", *sources], flags)
 

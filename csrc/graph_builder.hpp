@@ -1,0 +1,41 @@
+// The working memory of an insertion or repair, reused so that a warm one allocates nothing.
+// A Builder serves one insertion at a time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "graph.hpp"
+#include "near_list.hpp"
+#include "scratch.hpp"
+
+namespace vecdb {
+
+struct Graph::Neighbour {
+  float distance;  // to the node whose neighbour it may become
+  Node node;
+  Row row;
+  bool is_linked;  // it is one already
+};
+
+// The neighbours of one node that a walk met for the first time there.
+struct Graph::Batch {
+  std::vector<Node> nodes;
+  std::vector<Row> rows;
+  std::vector<NearList::Entry> scored;
+  std::uint32_t count = 0;
+};
+
+struct Graph::Builder {
+  Scratch scratch;  // of the descent, and what a walk visited
+  NearList near;
+  Batch batches[2];
+  std::vector<std::vector<Neighbour>> found;  // by level: what the node is to be linked to
+  std::vector<Neighbour> candidates;
+  std::vector<Neighbour> kept;
+  std::vector<Neighbour> refused;
+  std::vector<Node> links;
+  std::vector<Node> around;
+};
+
+}  // namespace vecdb
