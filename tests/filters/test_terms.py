@@ -7,18 +7,66 @@ import random
 import pytest
 
 from vecdb.filters import KeyPath, terms
-from vecdb.filters.terms import number
+from vecdb.filters.geo import GeoPoint
+from vecdb.filters.terms import FILLED, NULL, TEXTS, Terms, number
 
 A = KeyPath.parse("a")
+KINDS = Terms._fields
 
 
 def of(value):
-    return terms({"a": value}, A)
+    return terms({"a": value}, A, KINDS)
+
+
+def test_a_missing_key_gives_nothing():
+    assert Terms() == terms({}, A, KINDS) == terms({"b": 1}, A, KINDS)
 
 
 @pytest.mark.parametrize("value", [None, [], [None]])
-def test_nothing_comes_from_nulls(value):
-    assert (frozenset(), ()) == of(value) == terms({}, A)
+def test_nothing_but_presence_and_counts_comes_from_nulls(value):
+    assert Terms() == of(value)._replace(presence=frozenset(), counts=())
+
+
+def test_only_the_kinds_that_are_asked_for_are_given():
+    assert Terms(numbers=((1.0, 0),)) == terms({"a": [1, "x", "2024-01-01"]}, A, ["numbers"])
+
+
+@pytest.mark.parametrize(
+    ("value", "presence", "counts"),
+    [
+        (None, {NULL}, ()),
+        ([], set(), ()),
+        ([None], {FILLED, NULL}, (1.0,)),
+        ("x", {FILLED}, (1.0,)),
+        ({}, {FILLED}, (1.0,)),
+        ([1, None, 3], {FILLED, NULL}, (3.0,)),
+        ([[]], {FILLED}, (1.0,)),
+    ],
+)
+def test_presence_and_counts_are_those_of_the_values(value, presence, counts):
+    assert presence == of(value).presence
+    assert tuple((count, 0) for count in counts) == of(value).counts
+
+
+def test_several_values_are_counted_one_by_one():
+    payload = {"a": [{"b": [1, 2]}, {"b": None}, {"b": "x"}, {}]}
+    found = terms(payload, KeyPath.parse("a[].b"), KINDS)
+    assert ((0.0, 0), (1.0, 0), (2.0, 0)) == found.counts
+    assert {FILLED, NULL} == found.presence
+
+
+def test_words_are_the_tokens_of_strings_and_several_texts_are_marked():
+    assert {("word", "one"), ("word", "two")} == of("One, two; one").words == of(["one TWO", "-", 3]).words
+    assert {("word", "one"), ("word", "two"), TEXTS} == of(["one", "two"]).words
+    assert frozenset() == of(["", "-", 1]).words
+
+
+def test_points_are_objects_with_two_numbers():
+    assert (GeoPoint(1.0, 2.5),) == of({"lat": 1, "lon": 2.5}).points == of([{"lat": 1.0, "lon": 2.5, "x": 1}, {"lat": 1}, "x"]).points
+
+
+def test_times_of_one_instant_are_one_pair():
+    assert 1 == len(of(["2024-01-01", "2024-01-01T01:00:00.0+01:00", "2023-12-31T23:59:60Z", "new year"]).times)
 
 
 def test_terms_keep_their_exact_type():
@@ -50,7 +98,7 @@ def test_several_distinct_elements_are_marked_as_many(value):
 
 def test_paths_with_brackets_give_the_terms_of_all_their_values():
     payload = {"a": [{"b": ["x", "y"]}, {"b": 3}, {"c": "z"}]}
-    assert {("str", "x"), ("str", "y"), ("int", 3), ("many",)} == terms(payload, KeyPath.parse("a[].b")).tags
+    assert {("str", "x"), ("str", "y"), ("int", 3), ("many",)} == terms(payload, KeyPath.parse("a[].b"), KINDS).tags
 
 
 def test_pairs_order_like_the_numbers_they_stand_for():

@@ -68,3 +68,15 @@ def test_times_order_like_datetimes():
     moments += [moment + timedelta(microseconds=rng.choice([0, 1])) for moment in moments]
     zoned = [moment.astimezone(timezone(timedelta(minutes=rng.randrange(-1439, 1440)))) for moment in moments]
     assert [m.isoformat() for m in sorted(zoned)] == [m.isoformat() for m in sorted(zoned, key=lambda m: parse_time(m.isoformat()))]
+
+
+def test_pairs_order_like_the_instants_they_stand_for_where_they_differ():
+    rng = random.Random(seed := 3)
+    print(f"seed {seed}")
+    digits = ["", ".5", ".000000001", ".0000000011", ".0000000019", ".000000002", ".9999999999", ".99999999900"]
+    texts = [f"{rng.choice(['1969-12-31T23:59:59', '1970-01-01T00:00:00', '0001-01-01T00:00:00'])}{rng.choice(digits)}" for _ in range(200)]
+    times = [parse_time(text) for text in texts]
+    for a in times:
+        for b in times:
+            assert (a.pair == b.pair) or (a.pair < b.pair) == (a < b)
+            assert a.pair != b.pair or a == b or (a.is_fine and b.is_fine)
