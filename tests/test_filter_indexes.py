@@ -5,7 +5,10 @@ of its points, before and after updates and deletes.
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,8 @@ from filter_samples import random_condition, random_filter, random_payload
 import vecdb
 from vecdb import Collection, F, _payload_index
 from vecdb._payload_index import PayloadIndexes
-from vecdb.filters import KeyPath, matches, parse
+from vecdb.filters import GeoPoint, KeyPath, matches, parse
+from vecdb.filters.geo import distance, in_box, in_polygon
 from vecdb.storage.codec import decode_payload, encode_payload
 
 Model = dict[Any, dict[str, Any]]
@@ -80,6 +84,56 @@ def compare(seed: int, filters: int) -> int:
 def test_filters_of_every_kind_select_what_the_evaluator_selects(seed: int) -> None:
     print(f"seed {seed}")
     assert compare(seed, 60) > 8
+
+
+def spots_on_borders(rng: random.Random, corners: list[GeoPoint]) -> list[GeoPoint]:
+    """
+    Points on the edges between corners, one step of a double beside them, and anywhere.
+    """
+    spots: list[GeoPoint] = [*corners]
+    for a, b in pairwise(corners):
+        for _ in range(25):
+            share = rng.choice([0.5, 0.25, rng.random()])
+            lat, lon = a.lat + share * (b.lat - a.lat), a.lon + share * (b.lon - a.lon)
+            towards = rng.choice([-1000.0, 1000.0])
+            spots += [GeoPoint(lat, lon), GeoPoint(math.nextafter(lat, towards), lon), GeoPoint(lat, math.nextafter(lon, towards))]
+    spots += [GeoPoint(rng.uniform(-90, 90), rng.uniform(-180, 180)) for _ in range(300)]
+    return spots
+
+
+def areas_on_borders(
+    rng: random.Random, spots: list[GeoPoint], corners: list[GeoPoint]
+) -> Iterator[tuple[Any, Callable[[GeoPoint], bool]]]:
+    """
+    Areas with spots on their borders: the filter, and the evaluator's predicate.
+    """
+    valid = [spot for spot in spots if abs(spot.lat) <= 90 and abs(spot.lon) <= 180]
+    for _ in range(60):
+        center, there = rng.sample(valid, 2)
+        exact = distance(center, there)
+        for metres in (exact, math.nextafter(exact, math.inf), math.nextafter(exact, 0)):
+            yield F("p").geo_radius(*center, metres), lambda spot, c=center, m=metres: distance(c, spot) < m
+        yield F("p").geo_box(center, there), lambda spot, a=center, b=there: in_box(spot, a, b)
+        ring = [*rng.sample(corners if rng.random() < 0.5 else valid, 4)]
+        ring.append(ring[0])
+        hole = [*rng.sample(valid, 3)]
+        hole.append(hole[0])
+        interiors = [hole] if rng.random() < 0.5 else []
+        yield F("p").geo_polygon(ring, interiors), lambda spot, r=ring, i=interiors: in_polygon(spot, r, i)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_areas_select_to_the_last_bit_what_the_evaluator_selects(seed: int) -> None:
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    scale = rng.choice([1.0, 1e-7, 1e-300])
+    corners = [GeoPoint(rng.uniform(-80, 80) * scale, rng.uniform(-180, 180) * scale) for _ in range(6)]
+    corners += [GeoPoint(rng.randint(-9, 9) * 10.0, rng.randint(-18, 18) * 10.0) for _ in range(6)]
+    spots = spots_on_borders(rng, corners)
+    points = vecdb.Collection(dim=4)
+    points.upsert(list(range(len(spots))), np.tile(np.float32(V), (len(spots), 1)), [{"p": spot._asdict()} for spot in spots])
+    for filter, inside in areas_on_borders(rng, spots, corners):
+        assert {number for number, spot in enumerate(spots) if inside(spot)} == found_of(points, filter), filter
 
 
 def index_of(points: Collection, key: str, kind: Any) -> _payload_index.PayloadIndex:
