@@ -117,6 +117,15 @@ def random_predicate(rng: random.Random) -> dict[str, Any]:
     return rng.choice(choices)()
 
 
+def _inner_filter(rng: random.Random, depth: int) -> dict[str, Any]:
+    filter: dict[str, Any] = {"must": [{"key": rng.choice(["f", "x", "d"]), **random_predicate(rng)} for _ in range(rng.choice([1, 1, 2]))]}
+    if rng.random() < 0.3:
+        filter[rng.choice(["should", "must_not"])] = [{"key": "f", **random_predicate(rng)}]
+    if depth and rng.random() < 0.2:
+        filter["must"].append({"nested": {"key": rng.choice("fd"), "filter": _inner_filter(rng, depth - 1)}})
+    return filter
+
+
 def random_condition(rng: random.Random, depth: int) -> dict[str, Any]:
     """
     A condition; one in three is a filter while depth is left.
@@ -128,8 +137,8 @@ def random_condition(rng: random.Random, depth: int) -> dict[str, Any]:
         return {"has_id": rng.sample([*range(40), "id-1", "1"], rng.randrange(12))}
     if kind < 0.08:
         return {"has_vector": rng.choice(["", "title"])}
-    if depth and kind < 0.12:
-        return {"nested": {"key": rng.choice(["e", "a"]), "filter": {"must": {"key": "f", **random_predicate(rng)}}}}
+    if kind < 0.14:
+        return {"nested": {"key": rng.choice(["e", "a", "b[]"]), "filter": _inner_filter(rng, 1)}}
     return {"key": rng.choice([*PATHS, "a", "b"]), **random_predicate(rng)}
 
 

@@ -137,6 +137,28 @@ def test_count_and_select_follow_tags_and_columns(random: np.random.Generator) -
     assert [] == core.select(words(lib.VECDB_OP_TAG, 9))[0].tolist()
 
 
+def test_points_are_found_by_area_until_they_are_removed_or_their_column_is_dropped() -> None:
+    core = filled(np.zeros((300, DIM), dtype=np.float32))
+    offsets = np.arange(300, dtype=np.uint32)
+    column = np.full(300, 2, dtype=np.uint32)
+    lats, lons = offsets % 90 + 0.5, offsets % 180 + 0.5
+    core.apply(first_offset=300, geo_added=(column, offsets, lats, lons))
+    box = words(lib.VECDB_OP_GEO, 2, lib.VECDB_GEO_BOX, 4, *map(bits_of, (60.0, 20.0, 40.0, 100.0)))
+    inside = np.flatnonzero((lats > 40) & (lats < 60) & (lons > 20) & (lons < 100))
+    assert core.select(box)[0].tolist() == inside.tolist()
+    assert core.count(words(lib.VECDB_OP_GEO, 3, lib.VECDB_GEO_BOX, 4, *map(bits_of, (60.0, 20.0, 40.0, 100.0))))[0] == 0
+    core.apply(first_offset=300, geo_removed=(column[:150], offsets[:150], lats[:150], lons[:150]))
+    assert core.select(box)[0].tolist() == [offset for offset in inside if offset >= 150]
+    with pytest.raises(InvalidArgument, match=r"geo_added\[1\] is a point with a degree that is not finite"):
+        core.apply(first_offset=300, geo_added=(column[:2], offsets[:2], np.array([0.0, np.nan]), lons[:2]))
+    with pytest.raises(InvalidArgument, match="expected a latitude in"):
+        core.count(words(lib.VECDB_OP_GEO, 2, lib.VECDB_GEO_RADIUS, 3, *map(bits_of, (91.0, 0.0, 5.0))))
+    held = core.stats().column_bytes
+    core.drop_column(2)
+    assert core.count(box)[0] == 0
+    assert core.stats().column_bytes < held
+
+
 def test_ids_of_both_kinds_come_back_and_break_ties() -> None:
     texts = ["b", "", "ä" * 100, "a"]
     encoded = [text.encode() for text in texts]

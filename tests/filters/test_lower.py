@@ -445,6 +445,18 @@ def test_words_are_looked_for_in_payloads_only_where_there_are_several_texts():
     assert collection.evaluated == [2, 4]
 
 
+def test_nested_conditions_read_the_payloads_that_have_all_values_somewhere():
+    values = [[{"x": 1, "y": 2}], [{"x": 1}, {"y": 2}], {"x": 1, "y": 2}, [{"x": 1}], [[{"x": 1, "y": 2}]], [{"x": [1], "y": [3, 2]}]]
+    collection = collection_of(*({"a": value} for value in values))
+    assert {3, 4, 6, 8} == collection.select(F("a").nested(F("x") == 1))
+    assert collection.evaluated == []
+    assert {3, 8} == collection.select(F("a").nested((F("x") == 1) & (F("y") < 3)))
+    assert collection.evaluated == [3]
+    assert {4, 6} == collection.select(F("a").nested((F("x") == 1) & ~(F("y") == 2)))
+    assert collection.evaluated == [3, 4]
+    assert {4, 6} == collection.select(F("a").nested((F("x") == 1) & F("y").is_empty()))
+
+
 def test_presence_counts_and_areas_ask_for_no_payload():
     collection = collection_of({"a": None}, {"a": []}, {"a": [None]}, {"a": [1, 2]}, {}, {"a": {"lat": 10, "lon": 5}}, {"a": "x"})
     for filter, expected in (
@@ -509,7 +521,7 @@ def test_only_programs_with_offsets_are_bound_to_a_state():
     assert collection.lower(F("a").except_("x")).state_bound
     assert collection.lower(F.has_id([77])).state_bound
     assert not collection.lower(F("t").text("nowhere")).state_bound
-    assert collection.lower(F("t").nested(F("x") == 1)).state_bound
+    assert collection.lower(F("t").nested(~(F("x") == 1))).state_bound
 
 
 def test_ids_become_offsets_in_order():
@@ -536,6 +548,7 @@ def test_keys_names_what_must_be_indexed():
         ("q", "counts"),
         ("q", "presence"),
         ("e", "presence"),
+        ("o[].x", "tags"),
     } == {(str(key), kind) for key, kind in keys(node)}
 
 

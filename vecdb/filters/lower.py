@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from vecdb.filters.conditions import HasId, Keyed
 from vecdb.filters.leaves import Resolver, indexes_of, leaf
+from vecdb.filters.lifted import is_lifted_whole, lifted
 from vecdb.filters.program import (
     All,
     AtLeast,
@@ -30,7 +31,7 @@ from vecdb.filters.program import (
     negation,
 )
 from vecdb.filters.terms import IndexKey
-from vecdb.filters.tree import Filter, Node
+from vecdb.filters.tree import Filter, Nested, Node
 
 
 def keys(node: Node) -> frozenset[IndexKey]:
@@ -54,6 +55,8 @@ def _leaves(node: Node) -> Iterator[Node]:
     if isinstance(node, Filter):
         for child in node.children():
             yield from _leaves(child)
+    elif isinstance(node, Nested):
+        yield from lifted(node)
     else:
         yield node
 
@@ -75,6 +78,9 @@ class _Lowering:
             return self._filter(node)
         if isinstance(node, Keyed):
             return leaf(node, self._resolver)
+        if isinstance(node, Nested):
+            needed = conjunction(leaf(condition, self._resolver) for condition in lifted(node))
+            return needed if is_lifted_whole(node) else conjunction([needed, Undecided(node)])
         if isinstance(node, HasId):
             self.state_bound = True
             return chosen(self._resolver.offsets(node.ids))
