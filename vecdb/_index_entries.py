@@ -6,12 +6,12 @@ Not thread-safe: one change is gathered by one thread.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vecdb._index_types import ColumnEntries, GeoEntries, TagEntries
-from vecdb.filters import GeoPoint, Number
 
 
 class IndexChanges(NamedTuple):
@@ -39,35 +39,27 @@ class Entries:
     """
 
     def __init__(self) -> None:
-        self._tags: list[tuple[int, int]] = []
+        self.tags: list[tuple[int, int]] = []
+        """
+        (offset, tag)
+        """
         self._values: list[tuple[int, int, float, int]] = []
         self._points: list[tuple[int, int, float, float]] = []
 
-    def tag(self, offset: int, tag: int) -> None:
+    def column(self, column: int, offset: int, given: Collection[Any], *, are_points: bool) -> None:
         """
-        Take an offset's tag.
+        Take what an offset has in a column: points, or pairs of numbers.
         """
-        self._tags.append((offset, tag))
-
-    def number(self, column: int, offset: int, number: Number) -> None:
-        """
-        Take an offset's number in a column.
-        """
-        self._values.append((column, offset, *number))
-
-    def point(self, column: int, offset: int, point: GeoPoint) -> None:
-        """
-        Take an offset's point in a column.
-        """
-        self._points.append((column, offset, *point))
+        into: list[Any] = self._points if are_points else self._values
+        into.extend((column, offset, *one) for one in given)
 
     def tag_entries(self) -> TagEntries | None:
         """
         Return the tags as arrays.
         """
-        if not self._tags:
+        if not self.tags:
             return None
-        offsets, tags = zip(*self._tags, strict=True)
+        offsets, tags = zip(*self.tags, strict=True)
         return np.array(offsets, dtype=np.uint32), np.array(tags, dtype=np.uint64)
 
     def column_entries(self) -> ColumnEntries | None:

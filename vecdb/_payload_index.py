@@ -12,21 +12,22 @@ be called from any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from vecdb._index_entries import Entries, IndexChanges, changes_of
-from vecdb.filters import IndexKey, KeyPath, Kind, Term, Terms, terms
+from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
 from vecdb.index import CoreIndex
 from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
 _BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
-_BYTES_PER_ENTRY = 24
+# In the core: a place in a posting, which grows by doubling; an entry of a column.
+_BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
 _COLUMNS: frozenset[Kind] = frozenset(("numbers", "times", "points", "counts"))
 
 
@@ -69,7 +70,7 @@ class PayloadIndex:
         """
         About how much memory the index takes.
         """
-        return self.entries * _BYTES_PER_ENTRY + len(self.tags) * _BYTES_PER_TERM
+        return self.entries * _BYTES_PER_ENTRY[self.kind] + len(self.tags) * _BYTES_PER_TERM
 
     def covers(self, offset: int) -> bool:
         """
@@ -145,24 +146,28 @@ class PayloadIndexes:
         for offset, payload in puts:
             for key, kinds in self._by_key.items():
                 found = terms(payload, key, kinds)
-                for index in kinds.values():
-                    self._add(index, offset, found, added)
+                for kind, index in kinds.items():
+                    self._add(index, offset, found[kind], added)
         for offset, old, new in patches:
             for key, kinds in self._by_key.items():
                 before, after = terms(old, key, kinds), terms(new, key, kinds)
                 for kind, index in kinds.items():
-                    if getattr(before, kind) != getattr(after, kind) or not index.complete:
-                        self._remove(index, offset, before, removed)
-                        self._add(index, offset, after, added)
+                    if before[kind] != after[kind] or not index.complete:
+                        self._remove(index, offset, before[kind], removed)
+                        self._add(index, offset, after[kind], added)
         for offset, old in deaths:
             for key, kinds in self._by_key.items():
                 before = terms(old, key, kinds)
-                for index in kinds.values():
-                    self._remove(index, offset, before, removed)
+                for kind, index in kinds.items():
+                    self._remove(index, offset, before[kind], removed)
         return changes_of(added, removed)
 
-    def _add(self, index: PayloadIndex, offset: int, found: Terms, added: Entries) -> None:
-        for term in self._given(index, offset, found, added):
+    def _add(self, index: PayloadIndex, offset: int, given: Collection[Any], added: Entries) -> None:
+        index.entries += len(given)
+        if index.kind in _COLUMNS:
+            added.column(index.column, offset, given, are_points=index.kind == "points")
+            return
+        for term in given:
             tag = index.tags.get(term)
             if tag is None:
                 tag = index.tags[term] = self._next_tag
@@ -170,34 +175,19 @@ class PayloadIndexes:
                 self.generation += 1
                 if index.m is not None:
                     self._link([tag], index.m)
-            added.tag(offset, tag)
-        index.entries += len(getattr(found, index.kind))
-
-    def _remove(self, index: PayloadIndex, offset: int, found: Terms, removed: Entries) -> None:
-        if index.covers(offset):
-            for term in self._given(index, offset, found, removed):
-                tag = index.tags.get(term)
-                if tag is not None:
-                    removed.tag(offset, tag)
-            index.entries -= len(getattr(found, index.kind))
-        if not index.complete:
-            index.touched.add(offset)
+            added.tags.append((offset, tag))
 
     @staticmethod
-    def _given(index: PayloadIndex, offset: int, found: Terms, entries: Entries) -> Iterable[Term]:
-        """
-        Take what goes into the index's column, and return the terms that are to become tags.
-        """
-        if index.kind == "points":
-            for point in found.points:
-                entries.point(index.column, offset, point)
-        elif index.kind in _COLUMNS:
-            for number in getattr(found, index.kind):
-                entries.number(index.column, offset, number)
-        else:
-            tags: frozenset[Term] = getattr(found, index.kind)
-            return tags
-        return ()
+    def _remove(index: PayloadIndex, offset: int, given: Collection[Any], removed: Entries) -> None:
+        if index.covers(offset):
+            index.entries -= len(given)
+            if index.kind in _COLUMNS:
+                removed.column(index.column, offset, given, are_points=index.kind == "points")
+            else:
+                # What is in the index has its terms in the dictionary.
+                removed.tags.extend((offset, index.tags[term]) for term in given)
+        if not index.complete:
+            index.touched.add(offset)
 
     # ---- links among the points of a term ----
 
@@ -300,7 +290,7 @@ class PayloadIndexes:
                 found = terms(payload, key, kinds)
                 for index in indexes:
                     if offset not in index.touched:
-                        self._add(index, offset, found, added)
+                        self._add(index, offset, found[index.kind], added)
         changes = changes_of(added, Entries())
         if changes:
             self._core.apply(first_offset=self._next_offset(), **changes._asdict())

@@ -134,7 +134,7 @@ class NaiveCollection:
             if kind in self.without:
                 continue
             self.indexed.add((key, kind))
-            given = [(offset, one) for offset, (_, payload) in self.points.items() for one in getattr(terms(payload, key, [kind]), kind)]
+            given = [(offset, one) for offset, (_, payload) in self.points.items() for one in terms(payload, key, [kind])[kind]]
             if kind in ("tags", "words", "presence"):
                 for offset, term in given:
                     tag = self.dictionary.setdefault((str(key), kind, *term), len(self.dictionary) + 7)

@@ -8,8 +8,8 @@ like the numbers themselves. Functions without state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from vecdb.filters.geo import GeoPoint, point_of
 from vecdb.filters.paths import KeyPath, unwrapped, values
@@ -63,18 +63,11 @@ Of presence: some value is null, or an array that contains null.
 """
 
 
-class Terms(NamedTuple):
-    """
-    What one payload gives to the indexes of one key, by kind.
-    """
-
-    tags: frozenset[Term] = frozenset()
-    numbers: tuple[Number, ...] = ()
-    times: tuple[Number, ...] = ()
-    points: tuple[GeoPoint, ...] = ()
-    words: frozenset[Term] = frozenset()
-    presence: frozenset[Term] = frozenset()
-    counts: tuple[Number, ...] = ()
+Terms = Mapping[Kind, Collection[Any]]
+"""
+What one payload gives to the indexes of one key, by kind: a set of terms for tags, words and presence, a tuple of pairs for numbers,
+times and counts, of points for points.
+"""
 
 
 def term(value: object) -> Term | None:
@@ -126,26 +119,25 @@ def count(value: object) -> int:
     return 0 if value is None else 1
 
 
-def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Collection[Kind]) -> Terms:
+def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Iterable[Kind]) -> Terms:
     """
-    Return what a payload gives to these kinds of indexes of a key; the other kinds stay empty.
+    Return what a payload gives to these kinds of indexes of a key.
 
-    >>> terms({"a": ["x", 2.5]}, KeyPath.parse("a"), ["tags", "numbers"]).numbers
-    ((2.5, 0),)
-    >>> terms({"a": "new York"}, KeyPath.parse("a"), ["words"]).words == {("word", "new"), ("word", "york")}
+    >>> terms({"a": ["x", 2.5]}, KeyPath.parse("a"), ["numbers"])
+    {'numbers': ((2.5, 0),)}
+    >>> terms({"a": "new York"}, KeyPath.parse("a"), ["words"])["words"] == {("word", "new"), ("word", "york")}
     True
     """
     found = values(payload, key)
     if not found:
-        return _NO_TERMS
+        return dict.fromkeys(kinds, ())
     elements = list(unwrapped(found))
-    return Terms(**{kind: _GATHERED[kind](found, elements) for kind in kinds})
-
-
-_NO_TERMS = Terms()
+    return {kind: _GATHERED[kind](found, elements) for kind in kinds}
 
 
 def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
+    if len(elements) == 1 and isinstance(elements[0], str):
+        return frozenset((("str", elements[0]), ONE))
     tags: set[Term] = set()
     others: set[float] = set()
     containers = 0
