@@ -131,7 +131,8 @@ def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Iterable[Kind]) -> Te
     found = values(payload, key)
     if not found:
         return dict.fromkeys(kinds, ())
-    elements = list(unwrapped(found))
+    # Most keys have one plain value, which is its own element.
+    elements = found if len(found) == 1 and isinstance(found[0], (str, int, float)) else list(unwrapped(found))
     return {kind: _GATHERED[kind](found, elements) for kind in kinds}
 
 
