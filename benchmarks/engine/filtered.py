@@ -37,23 +37,10 @@ def header(rivals: Rivals) -> list[str]:
     """
     Return the columns.
     """
-    own = [
-        "cell",
-        "filters",
-        "plan",
-        "recall",
-        "p5",
-        "short",
-        "core q/s",
-        "p99/p50",
-        "x exact",
-        "x scan",
-        "linked",
-        "links s",
-        "links B/pt",
-    ]
+    own = ["cell", "filters", "plan", "recall", "p5", "short", "core q/s", "p99/p50", "x exact", "x scan"]
+    links = ["linked", "links s", "links B/pt"]
     stock = ["stock q/s .95", "x .95", "stock recall", "x equal"]
-    return [*own, *stock, "knn q/s", *(f"{peer.name} q/s" for peer in rivals.peers)]
+    return [*own, *links, *stock, "knn q/s", *(f"{peer.name} q/s" for peer in rivals.peers)]
 
 
 def empty_table(session: Session, rivals: Rivals) -> Table:
