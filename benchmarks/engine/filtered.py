@@ -50,7 +50,7 @@ def empty_table(session: Session, rivals: Rivals) -> Table:
     table = Table(f"{session.data.name}: filtered, {len(session.data.rows):,} x {session.data.dim}", header(rivals))
     table.notes = [
         "core q/s at default settings; x exact: to its own exact=True; x scan: to its default search without a graph",
-        "linked: tags that got links because the queries asked for them, the seconds of one thread and the bytes a point they took",
+        f"linked: tags that got links ({session.settings.links}), the seconds of one thread and the bytes a point they took",
         f"x .95 and x equal: to stock hnswlib in C++ where its recall is .95 or the core's (at most {MOST_EQUAL})",
         "the recall of Python's rows follows their speed where it is below .95",
     ]
@@ -76,7 +76,7 @@ def _cell(session: Session, cell: Cell, rivals: Rivals, notes: list[str]) -> lis
     known = session.truth(cell, spec.k)
     for core in (session.core, session.scanner):
         core.attach(cell, asked.files)
-    links = session.core.settle(asked, spec.k)
+    links = session.core.settle(asked, spec.k, settings.links)
     ours = session.core.run(asked, spec.k)
     score = session.score(cell, known, ours.found)
     scan = session.scanner.run(asked, spec.k)
