@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--ef-construction", type=int, default=200)
     parser.add_argument("--quantization", choices=("auto", "none"), default="auto", help="vecdb's codes")
+    parser.add_argument("--links", choices=("searched", "asked"), default="searched", help="why tags get links: use, or an index's m")
     parser.add_argument("--threads", default="1,2", help="thread counts of the build")
     parser.add_argument("--rounds", type=int, default=churn.ROUNDS, help="rounds of deleting and inserting")
     parser.add_argument("--passes", type=int, default=3, help="passes for the clock; the median counts")
@@ -98,7 +99,7 @@ def measure(name: str, options: argparse.Namespace, pictures: Path, tables: list
     tables.append(Table(f"{name}: the set", ["points", "dim", "queries", "relative contrast", "local intrinsic dimension"]))
     tables[0].add(len(loaded.rows), loaded.dim, len(loaded.queries), *hardness)
     print(report.text(tables[0]), flush=True)
-    session = Session(loaded, options.work, Settings(build_options, options.passes, options.budget, options.cpu))
+    session = Session(loaded, options.work, Settings(build_options, options.passes, options.budget, options.cpu, options.links))
 
     def show(table: Table) -> None:
         tables.append(table)

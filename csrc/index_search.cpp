@@ -108,7 +108,7 @@ void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, 
       target.links.cover = std::move(cover);
     }
   }
-  // Links that are there already are no worse by much: others would cost memory for little.
+  // Where the links that are there do nearly as well, others would cost memory for little.
   if (least < 2 * least_missed) target.missed = {};
   if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, target.rows, target.field);
 }

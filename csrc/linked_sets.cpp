@@ -88,12 +88,12 @@ void LinkedSets::drop(Tag tag) {
   slots_.erase(tag);
   asked_.erase(tag);
   demand_.forget(tag);
-  wanted_.erase(std::remove(wanted_.begin(), wanted_.end(), tag), wanted_.end());
+  wanted_.erase(tag);
 }
 
 // REQUIRES mutex_.
 void LinkedSets::want(Tag tag) {
-  if (std::find(wanted_.begin(), wanted_.end(), tag) == wanted_.end()) wanted_.push_back(tag);
+  if (wanted_.insert(tag).second) queue_.push_back(tag);
 }
 
 void LinkedSets::ask(const Tag* tags, std::uint64_t count, std::uint32_t m) {
@@ -106,7 +106,7 @@ void LinkedSets::ask(const Tag* tags, std::uint64_t count, std::uint32_t m) {
     asked_[tags[i]] = {m, 0};
     const auto found = slots_.find(tags[i]);
     if (found == slots_.end()) {
-      wanted_.push_back(tags[i]);  // once more does no harm: it is linked by then
+      want(tags[i]);
     } else {
       found->second.is_asked = true;
     }

@@ -122,8 +122,9 @@ class LinkedSets {
   mutable std::mutex mutex_;  // guards what follows
   std::unordered_map<Tag, Slot> slots_;
   std::unordered_map<Tag, Asked> asked_;
-  std::deque<Tag> wanted_;
-  Row making_ = 0;  // taken from wanted_, not in slots_ yet
+  std::deque<Tag> queue_;           // of wanted tags, and of some that are wanted no more
+  std::unordered_set<Tag> wanted_;  // to be looked at by a worker
+  Row making_ = 0;                  // taken from wanted_, not in slots_ yet
   LinkDemand demand_;
 };
 

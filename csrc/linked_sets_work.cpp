@@ -31,6 +31,9 @@ constexpr double kMostShare = 0.6;
 
 std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) { return members * (2 * std::uint64_t{m} * sizeof(Node) + 96); }
 
+// Of a set that may not be linked yet.
+std::uint64_t settled_bytes(const LinkedSet& set) { return std::max(set.bytes(), expected_bytes(set.joined(), set.options().m)); }
+
 }  // namespace
 
 std::shared_ptr<LinkedSet> LinkedSets::new_set(Tag tag, std::uint32_t m) const {
@@ -91,9 +94,11 @@ bool LinkedSets::make_next() {
   Tag tag = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (wanted_.empty()) return false;
-    tag = wanted_.front();
-    wanted_.pop_front();
+    while (!queue_.empty() && wanted_.count(queue_.front()) == 0) queue_.pop_front();
+    if (queue_.empty()) return false;
+    tag = queue_.front();
+    queue_.pop_front();
+    wanted_.erase(tag);
     ++making_;
   }
   try {
@@ -142,12 +147,12 @@ bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t budget) {
   std::vector<std::pair<std::uint64_t, Tag>> idle;
   for (const auto& [tag, slot] : slots_) {
     if (slot.is_asked) continue;
-    used += slot.now.set->bytes();
+    used += settled_bytes(*slot.now.set);
     if (demand_.is_idle(slot.used)) idle.emplace_back(slot.used, tag);
   }
   std::sort(idle.begin(), idle.end());
   std::size_t gone = 0;
-  while (used > budget && gone < idle.size()) used -= slots_.at(idle[gone++].second).now.set->bytes();
+  while (used > budget && gone < idle.size()) used -= settled_bytes(*slots_.at(idle[gone++].second).now.set);
   if (used > budget) return false;
   for (std::size_t i = 0; i < gone; ++i) slots_.erase(idle[i].second);
   return true;

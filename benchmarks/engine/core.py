@@ -96,10 +96,13 @@ class Core:
         if cell.tags or cell.columns:
             self.driver.call("attach", **{name: files[name] for name in ATTACHED if name in files})
 
-    def settle(self, asked: Asked, k: int) -> LinksSeen:
+    def settle(self, asked: Asked, k: int, links: str) -> LinksSeen:
         """
-        Search until the core knows which tags are asked for often, and wait for the links that it makes of its own accord.
+        Wait for the links of tags: those that an index asks for ("asked"), or those that the core makes of its own accord when searches use
+        some tags often ("searched"); of the second kind some are made in any case.
         """
+        if links == "asked":
+            self.driver.call("link")
         self.run(asked._replace(passes=2), k)
         seconds = self.driver.call("wait")["seconds"]
         stats = self.stats()

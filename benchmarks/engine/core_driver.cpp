@@ -1,7 +1,7 @@
 // vecdb's core without Python, through its C ABI as the extension uses it.
 //
 // Commands: create (dim m ef_construction seed coding threads), add (rows [tombstones]), wait, save (graph), load (graph), attach
-// ([tag_offsets tags] [columns column_offsets values]), detach, run (queries k ef exact passes first count batch threads out
+// ([tag_offsets tags] [columns column_offsets values]), link, detach, run (queries k ef exact passes first count batch threads out
 // [filter_of_query programs starts]), plan (k ef [filter programs starts]), latency (queries k seconds [rows]), stats. Only `latency` makes
 // a thread here; the core's own workers index.
 #include <atomic>
@@ -113,6 +113,13 @@ class Core {
     attached_tags_.insert(tags.begin(), tags.end());
     attached_columns_.insert(columns.begin(), columns.end());
     return Answer().add("seconds", bench::seconds_since(start));
+  }
+
+  // Ask for links of all tags that were attached.
+  Answer link(const Command&) {
+    const std::vector<std::uint64_t> tags(attached_tags_.begin(), attached_tags_.end());
+    check(vecdb_index_link_tags(index_.get(), 0, tags.data(), tags.size(), 0));
+    return Answer();
   }
 
   Answer detach(const Command&) {
@@ -287,6 +294,7 @@ int main() {
   handle("save", &Core::save);
   handle("load", &Core::load);
   handle("attach", &Core::attach);
+  handle("link", &Core::link);
   handle("detach", &Core::detach);
   handle("run", &Core::run);
   handle("plan", &Core::plan);

@@ -37,23 +37,10 @@ def header(rivals: Rivals) -> list[str]:
     """
     Return the columns.
     """
-    own = [
-        "cell",
-        "filters",
-        "plan",
-        "recall",
-        "p5",
-        "short",
-        "core q/s",
-        "p99/p50",
-        "x exact",
-        "x scan",
-        "linked",
-        "links s",
-        "links B/pt",
-    ]
+    own = ["cell", "filters", "plan", "recall", "p5", "short", "core q/s", "p99/p50", "x exact", "x scan"]
+    links = ["linked", "links s", "links B/pt"]
     stock = ["stock q/s .95", "x .95", "stock recall", "x equal"]
-    return [*own, *stock, "knn q/s", *(f"{peer.name} q/s" for peer in rivals.peers)]
+    return [*own, *links, *stock, "knn q/s", *(f"{peer.name} q/s" for peer in rivals.peers)]
 
 
 def empty_table(session: Session, rivals: Rivals) -> Table:
@@ -63,7 +50,7 @@ def empty_table(session: Session, rivals: Rivals) -> Table:
     table = Table(f"{session.data.name}: filtered, {len(session.data.rows):,} x {session.data.dim}", header(rivals))
     table.notes = [
         "core q/s at default settings; x exact: to its own exact=True; x scan: to its default search without a graph",
-        "linked: tags that got links because the queries asked for them, the seconds of one thread and the bytes a point they took",
+        f"linked: tags that got links ({session.settings.links}), the seconds of one thread and the bytes a point they took",
         f"x .95 and x equal: to stock hnswlib in C++ where its recall is .95 or the core's (at most {MOST_EQUAL})",
         "the recall of Python's rows follows their speed where it is below .95",
     ]
@@ -89,7 +76,7 @@ def _cell(session: Session, cell: Cell, rivals: Rivals, notes: list[str]) -> lis
     known = session.truth(cell, spec.k)
     for core in (session.core, session.scanner):
         core.attach(cell, asked.files)
-    links = session.core.settle(asked, spec.k)
+    links = session.core.settle(asked, spec.k, settings.links)
     ours = session.core.run(asked, spec.k)
     score = session.score(cell, known, ours.found)
     scan = session.scanner.run(asked, spec.k)

@@ -24,13 +24,15 @@ from .truth import Score, Truth
 @dataclass(frozen=True)
 class Settings:
     """
-    How everything is measured: passes for the clock, seconds a slow engine gets for a cell's pass, a CPU to stay on.
+    How everything is measured: passes for the clock, seconds a slow engine gets for a cell's pass, a CPU to stay on, whether tags get links
+    because they are asked for ("asked") or because the queries use them ("searched").
     """
 
     options: Options
     passes: int = 3
     budget: float = 2.0
     cpu: int | None = None
+    links: str = "searched"
 
 
 class Session:

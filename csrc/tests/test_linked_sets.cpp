@@ -144,6 +144,38 @@ TEST(links_are_given_to_a_tag_that_searches_ask_for_often) {
   CHECK(index->field_stats(0).link_bytes < std::uint64_t{256} * kRows);
 }
 
+TEST(automatic_links_keep_to_their_memory_and_idle_ones_make_room) {
+  std::mt19937_64 random = seeded("budget of links", 66);
+  const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
+  constexpr Tag kFirst = 20;
+  constexpr Tag kEnd = 26;
+  const auto index = filled_index(kCheapGraph, 0, rows, [](Offset offset) {
+    std::vector<Tag> tags;
+    for (Tag tag = kFirst; tag < kEnd && offset % 3 == 0; ++tag) tags.push_back(tag);
+    return tags;
+  });
+  CHECK(index->indexer().wait(seconds(300)));
+  const std::vector<float> queries = near(random, rows, 8);
+  const auto search_for = [&](Tag tag) {
+    search(*index, queries, kWide, asked_for({VECDB_OP_TAG, tag}));
+    CHECK(index->indexer().wait(seconds(300)));
+  };
+  const auto is_linked = [&](Tag tag) { return strategy(*index, asked_for({VECDB_OP_TAG, tag})) == VECDB_PLAN_TAG; };
+  for (Tag tag = kFirst; tag < kEnd; ++tag) search_for(tag);
+  const std::uint64_t most = index->field_stats(0).linked_tags;
+  CHECK(most > 0 && most < kEnd - kFirst);
+  CHECK(index->field_stats(0).link_bytes <= std::uint64_t{256} * kRows);
+  CHECK(is_linked(kFirst) && !is_linked(kEnd - 1));
+  // While all are in use none leaves; those that were not used for a thousand searches do.
+  for (int i = 0; i < 140; ++i) search_for(kFirst);
+  search_for(kEnd - 1);
+  CHECK(is_linked(kFirst) && is_linked(kEnd - 1) && !is_linked(kFirst + 1));
+  CHECK_EQUAL(most, index->field_stats(0).linked_tags);
+  // What is asked for has no such limit.
+  link(*index, {kFirst, kFirst + 1, kFirst + 2, kFirst + 3, kFirst + 4, kFirst + 5});
+  CHECK_EQUAL(kEnd - kFirst, index->field_stats(0).linked_tags);
+}
+
 TEST(a_point_tagged_a_moment_ago_is_found_before_it_is_linked) {
   std::mt19937_64 random = seeded("pending", 63);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);

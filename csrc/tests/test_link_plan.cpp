@@ -1,0 +1,87 @@
+// When links of tags are walked, when they would pay, and how often a tag must be asked for.
+
+#include "check.hpp"
+#include "link_demand.hpp"
+#include "link_plan.hpp"
+
+namespace vecdb::test {
+namespace {
+
+Workload workload(std::uint64_t cardinality) {
+  Workload work;
+  work.dim = 100;
+  work.rows = 1000000;
+  work.indexed = 1000000;
+  work.total = 1000000;
+  work.cardinality = cardinality;
+  work.k = 10;
+  work.profile = {1000000, 100, 250, 1700, 3700, 10, 60, 90};
+  return work;
+}
+
+Plan with_links(const Workload& work, const LinkShape& shape) { return better_plan(choose_plan(work), link_cost(work, shape)); }
+
+}  // namespace
+
+TEST(links_are_walked_where_they_are_cheaper_than_anything_else) {
+  for (const std::uint64_t members : {500000U, 100000U, 20000U}) {
+    const Workload work = workload(members);
+    const Plan without = choose_plan(work);
+    const Plan plan = with_links(work, {{members}, 0});
+    CHECK(plan.strategy == Strategy::tag);
+    CHECK(plan.cost_graph_ns < without.cost_graph_ns);
+    CHECK(plan.cost_graph_ns < plan.cost_exact_ns / 2);
+    CHECK_EQUAL(without.cost_exact_ns, plan.cost_exact_ns);
+    CHECK(plan.ef >= work.k && plan.ef <= without.ef + 200);
+    // What the walk may spend is half of an exact scan.
+    CHECK(static_cast<double>(plan.max_distances) * work.profile.step_ns <= plan.cost_exact_ns / 2);
+  }
+  CHECK(with_links(workload(500), {{500}, 0}).strategy == Strategy::exact);
+}
+
+TEST(what_waits_to_be_linked_makes_links_dearer_until_they_are_not_worth_it) {
+  const Workload work = workload(100000);
+  const double linked = link_cost(work, {{100000}, 0}).total_ns;
+  const LinkCost behind = link_cost(work, {{99000}, 1000});
+  CHECK(behind.total_ns > linked);
+  CHECK_EQUAL(1000 * 60.0, behind.scan_ns);
+  CHECK(with_links(work, {{99000}, 1000}).max_distances < with_links(work, {{100000}, 0}).max_distances);
+  CHECK(with_links(work, {{0}, 100000}).strategy != Strategy::tag);
+}
+
+TEST(links_gated_by_more_conditions_cost_more_and_several_sets_the_sum) {
+  const double alone = link_cost(workload(100000), {{100000}, 0}).total_ns;
+  CHECK(link_cost(workload(50000), {{100000}, 0}).total_ns > 1.5 * alone);
+  const double both = link_cost(workload(200000), {{100000, 100000}, 0}).total_ns;
+  CHECK(both > 1.9 * alone && both < 2.1 * alone);
+  CHECK(is_clear_gain(choose_plan(workload(50000)), link_cost(workload(50000), {{50000}, 0})));
+  CHECK(!is_clear_gain(choose_plan(workload(900000)), link_cost(workload(900000), {{900000}, 0})));
+}
+
+TEST(a_tag_is_wanted_after_eight_searches_and_much_later_when_it_was_declined) {
+  LinkDemand demand;
+  for (int i = 0; i < 7; ++i) CHECK(!demand.note(1, 1));
+  CHECK(demand.note(1, 1));
+  CHECK(demand.note(2, 8));
+  demand.forget(1);
+  CHECK(!demand.note(1, 7));
+  demand.decline(1);
+  CHECK(!demand.note(1, 1000));
+  CHECK(demand.note(1, 100));
+}
+
+TEST(nothing_is_wanted_for_a_while_when_there_was_no_room_and_sets_in_use_are_not_idle) {
+  LinkDemand demand;
+  const std::uint64_t used = demand.now();
+  CHECK(!demand.is_idle(used));
+  demand.pause();
+  CHECK(!demand.note(1, 100));
+  demand.tick(1023);
+  CHECK(!demand.note(1, 100));
+  CHECK(!demand.is_idle(used));
+  demand.tick(1);
+  CHECK(demand.note(1, 8));
+  CHECK(demand.is_idle(used));
+}
+
+}  // namespace vecdb::test
