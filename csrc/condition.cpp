@@ -171,47 +171,47 @@ class Evaluator {
   OffsetSet run(const Program& program) {
     const std::uint64_t* at = program.words();
     const std::uint64_t* const end = at + program.size();
-    while (at < end) at = step(at);
+    for (; at < end; at += operation_size(at)) step(at);
     return std::move(stack_.back());
   }
 
  private:
-  // Runs the operation at this word; returns where the next one is.
-  const std::uint64_t* step(const std::uint64_t* at) {
+  // Runs the operation at this word.
+  void step(const std::uint64_t* at) {
     switch (*at) {
       case VECDB_OP_ALL:
         stack_.push_back(OffsetSet::all());
-        return at + 1;
+        break;
       case VECDB_OP_NONE:
         stack_.push_back(OffsetSet::none());
-        return at + 1;
+        break;
       case VECDB_OP_TAG:
         stack_.push_back(OffsetSet::borrow(catalogue_.tags.find(at[1])));
-        return at + 2;
+        break;
       case VECDB_OP_ANY_TAG:
         stack_.push_back(any_tag(at + 2, at[1]));
-        return at + 2 + at[1];
+        break;
       case VECDB_OP_RANGE:
         stack_.push_back(in_range(at + 1));
-        return at + 1 + kRangeOperands;
+        break;
       case VECDB_OP_GEO:
         stack_.push_back(in_area(at + 1));
-        return at + 4 + at[3];
+        break;
       case VECDB_OP_OFFSETS:
         stack_.push_back(offsets(at + 2, at[1]));
-        return at + 2 + at[1];
+        break;
       case VECDB_OP_AND:
         stack_.push_back(intersection(pop(at[1]), universe_));
-        return at + 2;
+        break;
       case VECDB_OP_OR:
         stack_.push_back(union_of(pop(at[1]), universe_));
-        return at + 2;
+        break;
       case VECDB_OP_AT_LEAST:
         stack_.push_back(in_at_least(pop(at[1]), at[2], universe_));
-        return at + 3;
+        break;
       default:  // NOT: a Program holds no other words
         stack_.back() = std::move(stack_.back()).complement();
-        return at + 1;
+        break;
     }
   }
 
@@ -285,6 +285,26 @@ Selection select_bits(Bitset bits) {
 
 Program::Program(const std::uint64_t* words, std::uint64_t size, Operands operands) : words_(words), size_(static_cast<std::size_t>(size)) {
   Checker(words, size, operands).run();
+}
+
+std::size_t operation_size(const std::uint64_t* at) {
+  switch (*at) {
+    case VECDB_OP_TAG:
+    case VECDB_OP_AND:
+    case VECDB_OP_OR:
+      return 2;
+    case VECDB_OP_AT_LEAST:
+      return 3;
+    case VECDB_OP_ANY_TAG:
+    case VECDB_OP_OFFSETS:
+      return 2 + static_cast<std::size_t>(at[1]);
+    case VECDB_OP_RANGE:
+      return 1 + kRangeOperands;
+    case VECDB_OP_GEO:
+      return 4 + static_cast<std::size_t>(at[3]);
+    default:  // ALL, NONE, NOT: a Program holds no other words
+      return 1;
+  }
 }
 
 Selection evaluate(const Program& program, const Catalogue& catalogue) {

@@ -33,6 +33,9 @@ class Program {
   std::size_t size_;
 };
 
+// How many words the operation at this word of a Program takes, its operands included.
+std::size_t operation_size(const std::uint64_t* at);
+
 // The live offsets that satisfy a program.
 struct Selection {
   enum class Form { all, list, bits };

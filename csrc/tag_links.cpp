@@ -113,44 +113,29 @@ std::vector<Unions> pop(std::vector<Unions>& stack, std::uint64_t count) {
 std::vector<std::vector<Tag>> required_unions(const Program& program) {
   std::vector<Unions> stack;
   const std::uint64_t* const words = program.words();
-  for (std::size_t at = 0; at < program.size();) {
+  for (std::size_t at = 0; at < program.size(); at += operation_size(words + at)) {
     switch (words[at]) {
       case VECDB_OP_TAG:
         stack.push_back({{words[at + 1]}});
-        at += 2;
         break;
       case VECDB_OP_ANY_TAG:
         stack.push_back({std::vector<Tag>(words + at + 2, words + at + 2 + words[at + 1])});
-        at += 2 + static_cast<std::size_t>(words[at + 1]);
         break;
       case VECDB_OP_AND:
         stack.push_back(of_conjunction(pop(stack, words[at + 1])));
-        at += 2;
         break;
       case VECDB_OP_OR:
         stack.push_back(of_alternatives(pop(stack, words[at + 1])));
-        at += 2;
         break;
       case VECDB_OP_AT_LEAST:
         pop(stack, words[at + 1]);
         stack.emplace_back();
-        at += 3;
         break;
       case VECDB_OP_NOT:
         stack.back().clear();
-        at += 1;
         break;
-      case VECDB_OP_RANGE:
+      default:  // what else pushes a set promises no tag
         stack.emplace_back();
-        at += 7;
-        break;
-      case VECDB_OP_OFFSETS:
-        stack.emplace_back();
-        at += 2 + static_cast<std::size_t>(words[at + 1]);
-        break;
-      default:  // ALL and NONE: a Program holds no other words
-        stack.emplace_back();
-        at += 1;
     }
   }
   return stack.empty() ? Unions{} : std::move(stack.back());

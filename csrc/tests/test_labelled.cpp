@@ -199,7 +199,7 @@ TEST(links_alone_find_what_they_are_for_however_they_grew) {
 
 TEST(a_program_promises_the_unions_that_all_its_matches_are_in) {
   const auto unions = [](const std::vector<std::uint64_t>& words) {
-    return required_unions(Program(words.data(), words.size(), Operands::tags_only));
+    return required_unions(Program(words.data(), words.size(), Operands::all));
   };
   using Unions = std::vector<std::vector<Tag>>;
   CHECK(unions({}) == Unions{});
@@ -210,6 +210,13 @@ TEST(a_program_promises_the_unions_that_all_its_matches_are_in) {
   CHECK(unions({VECDB_OP_ANY_TAG, 2, 1, 2, VECDB_OP_TAG, 5, VECDB_OP_AND, 2}) == (Unions{{1, 2}, {5}}));
   CHECK(unions({VECDB_OP_TAG, 1, VECDB_OP_TAG, 2, VECDB_OP_AT_LEAST, 2, 1}) == Unions{});
   CHECK(unions({VECDB_OP_ALL}) == Unions{});
+  // Operands that look like operations are passed over.
+  const std::vector<std::uint64_t> wide[] = {
+      {VECDB_OP_RANGE, 3, 0, 3, 3, 3, 3}, {VECDB_OP_OFFSETS, 3, 3, 4, 7}, {VECDB_OP_GEO, 3, VECDB_GEO_BOX, 4, 3, 4, 7, 8}, {VECDB_OP_NONE}};
+  for (std::vector<std::uint64_t> words : wide) {
+    words.insert(words.end(), {VECDB_OP_TAG, 9, VECDB_OP_AND, 2});
+    CHECK(unions(words) == (Unions{{9}}));
+  }
 }
 
 TEST(a_saved_main_file_loads_to_the_same_bytes) {
