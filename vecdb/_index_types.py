@@ -92,3 +92,16 @@ class FieldStats(NamedTuple):
     norm_bytes: int
     code_bytes: int
     graph_bytes: int
+    dead_in_graph: int
+    unreachable: int
+
+
+class GraphReport(NamedTuple):
+    """
+    What a look at every link of a graph found; see vecdb_graph_report.
+    """
+
+    nodes: int
+    dead: int
+    unreachable: int
+    unreachable_above: int

@@ -9,6 +9,7 @@ before it comes here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,43 @@ from numpy.typing import NDArray
 
 from vecdb import _core
 from vecdb._index_arrays import Changes, Pointers
-from vecdb._index_types import ALL, ColumnEntries, Field, FieldStats, Offsets, Plan, Rows, SearchResult, Stats, TagEntries, Words
+from vecdb._index_types import (
+    ALL,
+    ColumnEntries,
+    Field,
+    FieldStats,
+    GraphReport,
+    Offsets,
+    Plan,
+    Rows,
+    SearchResult,
+    Stats,
+    TagEntries,
+    Words,
+)
 from vecdb.errors import Closed, InternalError, error_for_status
 
-__all__ = ["ALL", "ColumnEntries", "CoreIndex", "Field", "FieldStats", "Plan", "SearchResult", "Stats", "TagEntries", "check", "ffi", "lib"]
+__all__ = [
+    "ALL",
+    "ColumnEntries",
+    "CoreIndex",
+    "Field",
+    "FieldStats",
+    "GraphReport",
+    "Plan",
+    "SearchResult",
+    "Stats",
+    "TagEntries",
+    "check",
+    "ffi",
+    "lib",
+]
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
 _to = Pointers(ffi)
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 if lib.vecdb_abi_version() != ABI_VERSION:
     raise ImportError(f"vecdb._core has ABI version {lib.vecdb_abi_version()}, expected {ABI_VERSION}: build or install vecdb again")
 
@@ -320,20 +348,29 @@ class CoreIndex:
 
     # ---- derived files, figures ----
 
-    def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
+    def save_graph(
+        self, field: int, uuid: bytes, generation: int, lsn: int, *, kept_rows: NDArray[np.bool_] | None = None
+    ) -> memoryview | None:
         """
         Return the field's graph as the bytes of a derived file, or None when it has none. No other thread may call apply meanwhile.
+
+        With kept_rows, one bool a row, it is the graph after compaction: of the kept rows, numbered anew in their order.
         """
         assert len(uuid) == _UUID_BYTES, "a uuid has 16 bytes"
         handle = self._open()
         size = ffi.new("uint64_t *")
-        status = lib.vecdb_index_save_graph(handle, field, uuid, generation, lsn, ffi.NULL, 0, size)
+        save = partial(lib.vecdb_index_save_graph, handle, field, uuid, generation, lsn)
+        if kept_rows is not None:
+            words = np.zeros((len(kept_rows) + 63) // 64, dtype=np.uint64)
+            words.view(np.uint8)[: (len(kept_rows) + 7) // 8] = np.packbits(kept_rows, bitorder="little")
+            save = partial(lib.vecdb_index_save_compacted_graph, handle, field, uuid, generation, lsn, _to.u64(words), len(kept_rows))
+        status = save(ffi.NULL, 0, size)
         if status == lib.VECDB_NOT_FOUND:
             return None
         check(status)
         while True:
             buffer = np.empty(int(size[0]) + int(size[0]) // 64 + _SAVE_SLACK_BYTES, dtype=np.uint8)
-            status = lib.vecdb_index_save_graph(handle, field, uuid, generation, lsn, _to.u8(buffer), len(buffer), size)
+            status = save(_to.u8(buffer), len(buffer), size)
             if status != lib.VECDB_CAPACITY:
                 check(status)
                 return buffer.data[: int(size[0])]
@@ -363,6 +400,14 @@ class CoreIndex:
         out = ffi.new("vecdb_field_stats *")
         check(lib.vecdb_index_get_field_stats(self._open(), field, out))
         return FieldStats(*(int(getattr(out, name)) for name in FieldStats._fields))
+
+    def check_graph(self, field: int) -> GraphReport:
+        """
+        Look at every link of the field's graph and return what was found; exact while nothing is indexed.
+        """
+        out = ffi.new("vecdb_graph_report *")
+        check(lib.vecdb_index_check_graph(self._open(), field, out))
+        return GraphReport(*(int(getattr(out, name)) for name in GraphReport._fields))
 
     def verify(self) -> None:
         """
