@@ -42,6 +42,13 @@ GraphIdentity identity_of(const Field& field, const std::uint8_t* uuid, std::uin
   return identity;
 }
 
+const Graph& present(const FieldGraph::View& view, std::uint32_t field) {
+  if (view.graph == nullptr) {
+    throw Error(Code::not_found, "field " + std::to_string(field) + " has no graph yet; ask when rows are indexed");
+  }
+  return *view.graph;
+}
+
 }  // namespace
 }  // namespace vecdb
 
@@ -176,11 +183,27 @@ vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const ui
     const vecdb::Field& saved = of(index).field(field);
     const vecdb::GraphIdentity identity = vecdb::identity_of(saved, uuid, generation);
     saved.graph().at_rest([&](const vecdb::FieldGraph::View& view) {
-      if (view.graph == nullptr) {
-        throw vecdb::Error(vecdb::Code::not_found, "field " + std::to_string(field) + " has no graph yet; ask when rows are indexed");
-      }
-      *out_size = vecdb::graph_file_size(*view.graph, view.indexed);
-      if (buffer != nullptr) vecdb::save_graph(*view.graph, identity, {view.indexed, view.profile, lsn}, buffer, buffer_size);
+      const vecdb::Graph& graph = vecdb::present(view, field);
+      *out_size = vecdb::graph_file_size(graph, view.indexed);
+      if (buffer != nullptr) vecdb::save_graph(graph, identity, {view.indexed, view.profile, lsn}, buffer, buffer_size);
+    });
+  });
+}
+
+vecdb_status vecdb_index_save_compacted_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
+                                              const uint64_t* kept_rows, uint64_t row_count, uint8_t* buffer, uint64_t buffer_size,
+                                              uint64_t* out_size) {
+  return guarded([&] {
+    need(out_size, 1, "out_size");
+    need(kept_rows, row_count, "kept_rows");
+    const vecdb::Field& saved = of(index).field(field);
+    const vecdb::GraphIdentity identity = vecdb::identity_of(saved, uuid, generation);
+    saved.graph().at_rest([&](const vecdb::FieldGraph::View& view) {
+      const vecdb::Graph& graph = vecdb::present(view, field);
+      const vecdb::CompactedGraph compacted = vecdb::compacted_graph(
+          graph, {view.indexed, view.profile, lsn}, kept_rows, static_cast<vecdb::Row>(std::min<std::uint64_t>(row_count, UINT32_MAX)));
+      *out_size = vecdb::graph_file_size(*compacted.graph, compacted.state.rows);
+      if (buffer != nullptr) vecdb::save_graph(*compacted.graph, identity, compacted.state, buffer, buffer_size);
     });
   });
 }
@@ -193,7 +216,7 @@ vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const ui
     vecdb::Field& restored = of(index).field(field);
     const vecdb::GraphIdentity identity = vecdb::identity_of(restored, uuid, generation);
     vecdb::LoadedGraph loaded = vecdb::load_graph(need(buffer, buffer_size, "buffer"), buffer_size, identity, restored.vectors(),
-                                                  restored.options(), restored.rows());
+                                                  restored.options(), restored.row_count());
     *out_lsn = loaded.state.lsn;
     *out_rows = restored.graph().replace(std::move(loaded.graph), loaded.state.rows, loaded.state.profile);
   });
@@ -209,6 +232,10 @@ vecdb_status vecdb_index_get_field_stats(vecdb_index* index, uint32_t field, vec
 
 vecdb_status vecdb_index_verify(vecdb_index* index) {
   return guarded([&] { of(index).verify(); });
+}
+
+vecdb_status vecdb_index_check_graph(vecdb_index* index, uint32_t field, vecdb_graph_report* out) {
+  return guarded([&] { *need(out, 1, "out") = of(index).check_graph(field); });
 }
 
 }  // extern "C"

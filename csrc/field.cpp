@@ -67,6 +67,7 @@ void Field::publish(Offset first, std::uint32_t count, const std::uint8_t* prese
     live.resize(after);
     live.set_range(before, after);
     live_count_ += after - before;
+    live_rows_.store(static_cast<Row>(live_count_), std::memory_order_relaxed);
   }
   rows_.store(after, std::memory_order_release);
 }
@@ -77,6 +78,7 @@ void Field::bury(Offset offset) {
   live_.writable().reset(*row);
   --live_count_;
   links_.count_burial();
+  live_rows_.store(static_cast<Row>(live_count_), std::memory_order_relaxed);
 }
 
 std::vector<Row> Field::rows_with(Tag tag) const {
@@ -98,9 +100,9 @@ std::vector<Row> Field::rows_with(Tag tag) const {
 
 Field::Snapshot Field::snapshot() const { return {map_.view(), live_.lease(), live_count_, graph_.view()}; }
 
-void Field::mark(Row first, std::uint32_t count, bool* alive) const {
+CopyOnWrite<Bitset>::Lease Field::lease_live() const {
   const std::shared_lock<FairSharedMutex> lock(state_);
-  for (std::uint32_t i = 0; i < count; ++i) alive[i] = live_.value().contains(first + i);
+  return live_.lease();
 }
 
 }  // namespace vecdb

@@ -55,8 +55,9 @@ class Field final : public IndexedField, private TagRows {
   const FieldGraph& graph() const { return graph_; }
   LinkedSets& links() override { return links_; }
   const LinkedSets& links() const { return links_; }
-  Row rows() const override { return rows_.load(std::memory_order_acquire); }
-  void mark(Row first, std::uint32_t count, bool* alive) const override;
+  Row row_count() const { return rows_.load(std::memory_order_acquire); }
+  FieldRows rows() const override { return {row_count(), live_rows_.load(std::memory_order_relaxed)}; }
+  CopyOnWrite<Bitset>::Lease lease_live() const override;
 
  private:
   FairSharedMutex& state() const override { return state_; }
@@ -74,6 +75,7 @@ class Field final : public IndexedField, private TagRows {
   CopyOnWrite<Bitset> live_;  // by row
   std::uint64_t live_count_ = 0;
   std::atomic<Row> rows_{0};
+  std::atomic<Row> live_rows_{0};  // live_count_, for those without the lock
   FieldGraph graph_;
   LinkedSets links_;
 };

@@ -30,18 +30,29 @@ FieldGraph::View FieldGraph::view() const {
   return {graph_, indexed_, profile_};
 }
 
-Row FieldGraph::waiting(Row rows) const {
+Row FieldGraph::tail(FieldRows rows) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!deserves_graph(rows)) return 0;
-  return std::max<Row>(rows > indexed_ ? rows - indexed_ : 0, is_profile_due() ? 1 : 0);
+  return deserves_graph(rows.all) && rows.all > indexed_ ? rows.all - indexed_ : 0;
 }
 
-Row FieldGraph::unclaimed(Row rows) const {
+bool FieldGraph::is_behind(FieldRows rows) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!deserves_graph(rows)) return 0;
-  Row total = (rows > claimed_ ? rows - claimed_ : 0) + (should_measure() ? 1 : 0);
+  if (!deserves_graph(rows.all)) return false;
+  return rows.all > indexed_ || is_profile_due() || is_repair_due(rows) || unseen_changes_ > 0;
+}
+
+Row FieldGraph::unclaimed(FieldRows rows, Work work) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!deserves_graph(rows.all)) return 0;
+  Row total = rows.all > claimed_ ? rows.all - claimed_ : 0;
   for (const Unit& unit : returned_) total += unit.last - unit.first;
-  return total;
+  if (work == Work::linking) return total;
+  if (repair_ != nullptr) {
+    total += repair_->end - repair_->next;
+  } else if (is_repair_due(rows)) {
+    total += indexed_;
+  }
+  return total + (should_measure() || (!is_connecting_ && is_connecting_due(rows, work)) ? 1 : 0);
 }
 
 FieldGraph::Claim FieldGraph::claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph) {
@@ -57,7 +68,7 @@ FieldGraph::Claim FieldGraph::claim(Row rows, Row max_rows, Unit& unit, std::sha
   } else {
     if (claimed_ >= rows) return Claim::nothing;
     unit = {claimed_, claimed_ + std::min({kUnitRows, max_rows, rows - claimed_})};
-    if (graph_ == nullptr || unit.last > graph_->capacity()) return Claim::profile_room;
+    if (graph_ == nullptr || unit.last > graph_->capacity()) return Claim::no_room;
     claimed_ = unit.last;
   }
   running_.push_back(unit);
@@ -70,35 +81,35 @@ void FieldGraph::settle(const Unit& unit, Row reached) {
   const auto is_it = [&](const Unit& other) { return other.first == unit.first; };
   running_.erase(std::find_if(running_.begin(), running_.end(), is_it));
   if (reached < unit.last) returned_.push_back({reached, unit.last});
+  unseen_changes_ += reached - unit.first;
   Row indexed = claimed_;
   for (const Unit& other : running_) indexed = std::min(indexed, other.first);
   for (const Unit& other : returned_) indexed = std::min(indexed, other.first);
   indexed_ = indexed;
 }
 
-FieldGraph::Progress FieldGraph::advance(Row rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop) {
-  if (work == Work::linking_and_measuring && measure(stop)) return {true, 0};
+FieldGraph::Progress FieldGraph::advance(FieldRows rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop) {
+  if (work != Work::linking && (measure(stop) || repair(rows, live) || connect(rows, work, live, stop))) return {true, 0};
   for (;;) {
     {
       const std::shared_lock<FairSharedMutex> insertion(inserting_);
       Unit unit{0, 0};
       std::shared_ptr<Graph> graph;
-      const Claim got = claim(rows, max_rows, unit, graph);
+      const Claim got = claim(rows.all, max_rows, unit, graph);
       if (got == Claim::nothing) return {false, 0};
       if (got == Claim::taken) return link(unit, *graph, live, stop);
     }
-    make_room(rows);
+    make_room(rows.all);
   }
 }
 
 FieldGraph::Progress FieldGraph::link(const Unit& unit, Graph& graph, const LiveRows& live, const std::atomic<bool>& stop) {
   Row row = unit.first;
   try {
-    bool alive[kUnitRows];
-    std::fill(std::begin(alive), std::end(alive), true);
-    live.mark(unit.first, unit.last - unit.first, alive);
+    const CopyOnWrite<Bitset>::Lease lease = live.lease_live();
+    const LiveNodes live_nodes{lease->words(), lease->size()};
     for (; row < unit.last && !stop.load(std::memory_order_relaxed); ++row) {
-      if (alive[row - unit.first] && !graph.contains(row)) graph.insert(row, row);
+      if (lease->contains(row) && !graph.contains(row)) graph.insert(row, row, live_nodes);
     }
   } catch (...) {
     settle(unit, row);
@@ -156,6 +167,8 @@ Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const GraphProfi
   indexed_ = rows;
   claimed_ = rows;
   returned_.clear();
+  repair_.reset();
+  unseen_changes_ = graph_->count();
   profile_ = profile;
   return indexed_;
 }

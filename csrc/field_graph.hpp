@@ -1,8 +1,9 @@
 // The graph of one field and how far it has got: rows below `indexed` are in it, the tail beyond is not yet.
 //
 // Invariant: every live row below View::indexed is a node of View::graph (node and row are the same number; rows that were dead when
-// their turn came are absent). Thread rule: all calls are thread-safe; advance runs in any number of threads at once, while growth, saving
-// and replacing exclude it, and searches never wait for any of them.
+// their turn came are absent, and so are those that died later, once their share was worth a repair). Thread rule: all calls are
+// thread-safe; advance runs in any number of threads at once, while growth, saving and replacing exclude it, and searches never wait for
+// any of them.
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,9 @@
 #include <mutex>
 #include <vector>
 
+#include "bitset.hpp"
 #include "calibration.hpp"
+#include "copy_on_write.hpp"
 #include "fair_mutex.hpp"
 #include "graph.hpp"
 #include "types.hpp"
@@ -22,12 +25,18 @@ namespace vecdb {
 // How many rows are scanned exactly before a graph must cover them: the scan costs about as much as one idle search in a graph.
 Row tail_bound(std::uint32_t dim);
 
-// Tells which rows need not be linked because they are dead. Asked from many threads.
+// Tells which rows live. Asked from many threads.
 class LiveRows {
  public:
   virtual ~LiveRows() = default;
-  // Clears in rows [first, first + count) what is dead: alive[i] becomes false.
-  virtual void mark(Row first, std::uint32_t count, bool* alive) const = 0;
+  // By row, of all rows that any search saw so far.
+  virtual CopyOnWrite<Bitset>::Lease lease_live() const = 0;
+};
+
+// How many rows a field has, the dead included, and how many of them live.
+struct FieldRows {
+  Row all;
+  Row live;
 };
 
 class FieldGraph {
@@ -37,7 +46,8 @@ class FieldGraph {
     Row indexed = 0;
     GraphProfile profile;
   };
-  enum class Work { linking, linking_and_measuring };
+  // linking: only what makes the tail shorter. upkeep: also what can wait a while, and upkeep_now: what somebody waits for.
+  enum class Work { linking, upkeep, upkeep_now };
   struct Progress {
     bool has_worked;     // false: there was nothing to begin with
     std::uint32_t rows;  // that it got on
@@ -48,15 +58,20 @@ class FieldGraph {
   Row bound() const { return bound_; }
   View view() const;
 
-  // How many of the field's rows wait for the graph, at least 1 while its profile waits to be measured; 0 while the field is too small to
-  // deserve a graph.
-  Row waiting(Row rows) const;
-  // How many of them no thread has begun with.
-  Row unclaimed(Row rows) const;
+  // How many of the field's rows wait for the graph.
+  Row tail(FieldRows rows) const;
+  // Whether there is a tail or upkeep due; never while the field is too small to deserve a graph.
+  bool is_behind(FieldRows rows) const;
+  // How many rows no thread has begun to link or to repair, at least 1 while anything else is due.
+  Row unclaimed(FieldRows rows, Work work) const;
 
-  // Link the next few of rows [0, rows) in this thread, at most max_rows of them, or measure the graph's profile, which is done each
-  // time it has doubled. REQUIRES max_rows >= 1.
-  Progress advance(Row rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
+  // Do the next bit of work in this thread: link a few rows, at most max_rows; measure the graph's profile, which is done each time it has
+  // doubled; repair links to dead nodes, once these are a sixteenth of the graph; or give links to nodes that no path leads to, after links
+  // have changed and nothing else is left to do. REQUIRES max_rows >= 1.
+  Progress advance(FieldRows rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
+
+  // Live nodes that no path led to when that was looked at last.
+  Node unreachable() const;
 
   // Calls use(view) while nothing is inserted.
   template <class Use>
@@ -74,7 +89,17 @@ class FieldGraph {
     Row first;
     Row last;
   };
-  enum class Claim { nothing, profile_room, taken };
+  enum class Claim { nothing, no_room, taken };
+  // A pass over all nodes that takes those that were dead at its start out of the graph.
+  struct Repair {
+    CopyOnWrite<Bitset>::Lease live;
+    Node next;
+    Node end;
+    std::uint32_t running = 0;
+    bool has_failed = false;
+
+    LiveNodes live_nodes() const { return {live->words(), live->size()}; }
+  };
 
   bool deserves_graph(Row rows) const { return graph_ != nullptr || rows > bound_; }
   Claim claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph);
@@ -83,6 +108,16 @@ class FieldGraph {
   bool should_measure() const { return !is_measuring_ && is_profile_due(); }
   bool is_profile_due() const { return indexed_ >= bound_ && indexed_ / 2 >= profile_.rows; }
   bool measure(const std::atomic<bool>& stop);
+
+  // field_upkeep.cpp. REQUIRE mutex_, but for those that begin or do something, which return false when there was nothing to do.
+  Node estimated_dead(FieldRows rows) const;
+  bool is_repair_due(FieldRows rows) const;
+  bool is_connecting_due(FieldRows rows, Work work) const;
+  bool begin_repair(FieldRows rows, const LiveRows& live);
+  bool repair(FieldRows rows, const LiveRows& live);
+  void finish_repair();
+  bool connect(FieldRows rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
+
   Progress link(const Unit& unit, Graph& graph, const LiveRows& live, const std::atomic<bool>& stop);
 
   const Vectors& vectors_;
@@ -98,6 +133,12 @@ class FieldGraph {
   std::vector<Unit> returned_;  // begun with and given up; claimed first
   GraphProfile profile_;
   bool is_measuring_ = false;
+  std::unique_ptr<Repair> repair_;  // while one is under way
+  Node dead_in_tail_ = 0;           // what estimated_dead counted too many when the field had
+  Row counted_rows_ = 0;            // so many rows
+  Node unseen_changes_ = 0;         // nodes that got or lost links since all were last seen to be reachable
+  bool is_connecting_ = false;
+  Node unreachable_ = 0;
 };
 
 }  // namespace vecdb

@@ -88,6 +88,33 @@ std::unique_ptr<Graph> Graph::grown(Node capacity) const {
   return copy;
 }
 
+std::unique_ptr<Graph> Graph::renumbered(const std::vector<Node>& new_of_old, Node capacity) const {
+  auto copy = std::make_unique<Graph>(vectors_, options_, capacity);
+  const auto new_number = [&](Node node) { return node < new_of_old.size() ? new_of_old[node] : kNoNode; };
+  const auto for_each = [&](const auto& visit) {
+    for (Node node = 0; node < std::min<std::size_t>(this->capacity(), new_of_old.size()); ++node) {
+      if (contains(node) && new_of_old[node] != kNoNode) visit(node, new_of_old[node]);
+    }
+  };
+  for_each([&](Node node, Node renamed) { copy->restore_node(renamed, renamed, level_of(node)); });
+  std::vector<Node> links(max_links(0));
+  Entry top{0, -1};
+  for_each([&](Node node, Node renamed) {
+    if (level_of(node) > top.level) top = {renamed, level_of(node)};
+    for (int level = 0; level <= level_of(node); ++level) {
+      const std::uint32_t count = copy_links(node, level, links.data());
+      Node* const end = std::transform(links.data(), links.data() + count, links.data(), new_number);
+      const auto is_left_out = [&](Node link) { return link == kNoNode || !copy->contains(link); };
+      const auto kept = static_cast<std::uint32_t>(std::remove_if(links.data(), end, is_left_out) - links.data());
+      copy->restore_links(renamed, level, links.data(), kept);
+    }
+  });
+  const Entry start = entry();
+  if (start.level == top.level && start.level >= 0 && new_number(start.node) != kNoNode) top.node = new_number(start.node);
+  if (top.level >= 0) copy->restore_entry(top);
+  return copy;
+}
+
 void Graph::publish(Entry entry) { entry_.store(packed(entry), std::memory_order_release); }
 
 Graph::Entry Graph::entry() const {

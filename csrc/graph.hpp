@@ -28,6 +28,8 @@ struct GraphOptions {
 constexpr std::uint32_t kMinM = 2;
 constexpr std::uint32_t kMaxM = 10000;
 
+constexpr Node kNoNode = UINT32_MAX;
+
 // Nodes that may be linked to: those with a set bit (64 nodes a word, ascending), and all from limit on.
 struct LiveNodes {
   const std::uint64_t* bits = nullptr;
@@ -49,6 +51,25 @@ class Graph {
   // Repair the links after the vector of node's row was overwritten, while no other call ran.
   void update(Node node);
 
+  // Dead nodes leave in two steps. repair gives every live node of [first, last) whose links lead to dead ones other links instead, among
+  // its own and those of its dead neighbours; as insert, it runs in parallel with inserts and repairs of other nodes. Once all nodes were
+  // repaired with one `live`, and nodes inserted since the first with none that knew less, remove_dead takes the dead ones out of the
+  // graph; it REQUIRES that nothing else but const calls runs.
+  void repair(Node first, Node last, const LiveNodes& live);
+  void remove_dead(const LiveNodes& live);
+
+  struct Reach {
+    Node nodes = 0;              // live ones
+    Node dead = 0;               // still linked, so that walks go over them
+    Node unreachable = 0;        // live ones to which no path leads over level 0 from the entry
+    Node unreachable_above = 0;  // to which none leads over a level above that they have
+  };
+  Reach reach(const LiveNodes& live) const;
+  Node count_dead(const LiveNodes& live) const;
+  // Give links to live nodes that are unreachable, until none is or stop becomes true. As insert, it runs in parallel with inserts; what
+  // these do meanwhile is not seen.
+  void connect_unreachable(const LiveNodes& live, const std::atomic<bool>& stop);
+
   Node count() const { return count_.load(std::memory_order_acquire); }
   Node capacity() const { return lists_.capacity(); }
   const GraphOptions& options() const { return options_; }
@@ -58,6 +79,9 @@ class Graph {
 
   // A copy with room for nodes [0, capacity). REQUIRES capacity >= capacity(), and no insert running.
   std::unique_ptr<Graph> grown(Node capacity) const;
+  // A copy in which node n is new_of_old[n], and stands for the row of that number; kNoNode leaves it out, as does the end of the array.
+  // REQUIRES different new numbers below capacity, and no insert running. Its links are sound, its distances are not: only save it.
+  std::unique_ptr<Graph> renumbered(const std::vector<Node>& new_of_old, Node capacity) const;
 
   // Where a walk starts: the node of the highest level; level is -1 while the graph is empty.
   struct Entry {
@@ -105,6 +129,17 @@ class Graph {
   void rewrite(Node node, int level, Builder& builder);
   void force_in_link(Node node, Builder& builder);
   void close_gap(Node node, int level, Builder& builder);
+
+  // graph_repair.cpp
+  void replace_dead(Node node, int level, const LiveNodes& live, Builder& builder);
+  void add_bridged(Node node, int level, const LiveNodes& live, Builder& builder);
+  void walk_for(Node node, int level, const LiveNodes& live, Builder& builder);
+  Entry highest() const;
+
+  // graph_reach.cpp
+  class Reached;
+  void reach_by_link(Node node, int level, const Reached& reached, const LiveNodes& live, Builder& builder);
+  bool give_place(Node from, Node node, int level, Builder& builder);
 
   const Vectors& vectors_;
   const GraphOptions options_;

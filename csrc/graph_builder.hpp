@@ -36,6 +36,15 @@ struct Graph::Builder {
   std::vector<Neighbour> refused;
   std::vector<Node> links;
   std::vector<Node> around;
+  std::vector<Node> found_dead;
+
+  // So that linking, which must not stop half way, allocates nothing.
+  void make_room(std::size_t max_links) {
+    links.resize(max_links);
+    candidates.reserve(2 * max_links + 1);
+    kept.reserve(2 * max_links + 1);
+    refused.reserve(2 * max_links + 1);
+  }
 };
 
 }  // namespace vecdb

@@ -285,6 +285,18 @@ void save_graph(const Graph& graph, const GraphIdentity& identity, const GraphSt
   write_header(head, header);
 }
 
+CompactedGraph compacted_graph(const Graph& graph, const GraphState& state, const std::uint64_t* kept, Row row_count) {
+  std::vector<Node> new_of_old(std::min(state.rows, row_count), kNoNode);
+  Row rows = 0;
+  for (Row row = 0; row < new_of_old.size(); ++row) {
+    if ((kept[row >> 6] >> (row & 63) & 1) != 0) new_of_old[row] = rows++;
+  }
+  CompactedGraph compacted{graph.renumbered(new_of_old, std::max<Row>(rows, 1)), state};
+  compacted.state.rows = rows;
+  compacted.state.profile.rows = std::min(state.profile.rows, rows);
+  return compacted;
+}
+
 LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const GraphIdentity& expected, const Vectors& vectors,
                        const GraphOptions& options, Row max_rows) {
   const Header header = read_header(buffer, size);

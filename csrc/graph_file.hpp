@@ -43,6 +43,11 @@ struct LoadedGraph {
   GraphState state;
 };
 
+// What to save for the field after compaction: of the rows that state covers only those with a set bit in kept (64 rows a word; none from
+// row_count on), numbered anew in their order.
+using CompactedGraph = LoadedGraph;
+CompactedGraph compacted_graph(const Graph& graph, const GraphState& state, const std::uint64_t* kept, Row row_count);
+
 // Throws Error corruption for a file that is damaged, another field's, or covers more than max_rows rows.
 LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const GraphIdentity& expected, const Vectors& vectors,
                        const GraphOptions& options, Row max_rows);

@@ -22,6 +22,17 @@ bool is_nearer(const Neighbour& a, const Neighbour& b) {
   return a.distance < b.distance || (a.distance == b.distance && a.node < b.node);
 }
 
+// Calls use(target) with what tells distances to this row soonest.
+template <class Use>
+void with_target(const Vectors& vectors, Row row, const Use& use) {
+  if (vectors.codes() == nullptr) {
+    use(RowTarget{vectors, row});
+  } else {
+    const CodeQuery query(vectors.row(row), vectors.dim(), vectors.metric());
+    use(CodedTarget{vectors, query});
+  }
+}
+
 }  // namespace
 
 // Everything that walks towards the row of node, in two passes: candidates from the top down, which changes nothing, then links from
@@ -35,13 +46,16 @@ void Graph::link(Node node, Entry start, const LiveNodes& live) {
 }
 
 void Graph::find_neighbours(Node node, Entry start, const LiveNodes& live, Builder& builder) {
-  const Row row = row_of(node);
-  if (vectors_.codes() == nullptr) {
-    find_neighbours_of(node, start, RowTarget{vectors_, row}, live, builder);
-  } else {
-    const CodeQuery query(vectors_.row(row), vectors_.dim(), vectors_.metric());
-    find_neighbours_of(node, start, CodedTarget{vectors_, query}, live, builder);
-  }
+  with_target(vectors_, row_of(node), [&](const auto& target) { find_neighbours_of(node, start, target, live, builder); });
+}
+
+// Leaves in builder.near the live nodes near to node at one level.
+void Graph::walk_for(Node node, int level, const LiveNodes& live, Builder& builder) {
+  with_target(vectors_, row_of(node), [&](const auto& target) {
+    Walk walk;
+    const Scored start = descend(*this, entry(), level, target, builder.scratch, walk);
+    walk_towards(level, start, node, target, live, builder);
+  });
 }
 
 // Leaves in builder.found, by level, what node is to be linked to.
@@ -49,10 +63,7 @@ template <class Target>
 void Graph::find_neighbours_of(Node node, Entry start, const Target& target, const LiveNodes& live, Builder& builder) {
   const int top = std::min(level_of(node), start.level);
   if (builder.found.size() <= static_cast<std::size_t>(top)) builder.found.resize(static_cast<std::size_t>(top) + 1);
-  builder.links.resize(max_links(0));
-  builder.candidates.reserve(2 * std::size_t{max_links(0)} + 1);
-  builder.kept.reserve(2 * std::size_t{max_links(0)} + 1);
-  builder.refused.reserve(2 * std::size_t{max_links(0)} + 1);
+  builder.make_room(max_links(0));
   Walk walk;
   Scored nearest = descend(*this, start, top, target, builder.scratch, walk);
   for (int level = top; level >= 0; --level) {

@@ -218,15 +218,16 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
   const Field& field = this->field(number);
   std::uint64_t live_rows = 0;
   Row rows = 0;
-  FieldGraph::View graph;
   const LinkFigures links = field.links().figures();
+  Field::Snapshot snapshot;
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    rows = field.rows();
+    rows = field.row_count();
     live_rows = field.live_count();
-    graph = field.graph().view();
+    snapshot = field.snapshot();
   }
+  const FieldGraph::View& graph = snapshot.graph;
   return {rows,
           live_rows,
           graph.indexed,
@@ -236,7 +237,18 @@ vecdb_field_stats Index::field_stats(std::uint32_t number) {
           graph.graph == nullptr ? 0 : graph.graph->bytes(),
           links.sets,
           links.members,
-          links.bytes};
+          links.bytes,
+          graph.graph == nullptr ? 0 : graph.graph->count_dead({snapshot.live->words(), snapshot.live->size()}),
+          field.graph().unreachable()};
+}
+
+vecdb_graph_report Index::check_graph(std::uint32_t number) {
+  const Field& field = this->field(number);
+  const std::shared_ptr<const Graph> graph = field.graph().view().graph;
+  if (graph == nullptr) return {};
+  const CopyOnWrite<Bitset>::Lease live = field.lease_live();
+  const Graph::Reach reach = graph->reach({live->words(), live->size()});
+  return {reach.nodes, reach.dead, reach.unreachable, reach.unreachable_above};
 }
 
 void Index::verify() const {

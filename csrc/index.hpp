@@ -66,6 +66,7 @@ class Index {
   vecdb_index_stats stats();
   vecdb_field_stats field_stats(std::uint32_t field);
   void verify() const;
+  vecdb_graph_report check_graph(std::uint32_t field);
 
  private:
   struct Target {

@@ -1,8 +1,8 @@
 // Moves the tails of all fields into their graphs, and then members of tags into their links: by background threads that live only while
 // there is work, by writers that help, or by those who wait for it.
 //
-// Invariant: an idle index has no thread; stop() leaves none running. An error of a background thread is kept and thrown by the next help
-// or wait. Thread rule: every call is thread-safe.
+// Invariant: an idle index has no thread; stop() leaves none running. Background threads give way to all others. An error of a background
+// thread is kept and thrown by the next help or wait. Thread rule: every call is thread-safe.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,7 @@ class IndexedField : public LiveRows {
   virtual FieldGraph& graph() = 0;
   virtual LinkedSets& links() = 0;
   // Rows that searches see. Safe at any time.
-  virtual Row rows() const = 0;
+  virtual FieldRows rows() const = 0;
 };
 
 class Indexer {
@@ -54,8 +54,10 @@ class Indexer {
     bool has_ended = false;
   };
 
-  Row most_unclaimed() const;
+  Row most_unclaimed(FieldGraph::Work work) const;
   Row most_unlinked() const;
+  // What background threads do: all that is due, sooner while somebody waits.
+  FieldGraph::Work upkeep() const { return waiting_ > 0 ? FieldGraph::Work::upkeep_now : FieldGraph::Work::upkeep; }
   bool all_covered() const;
   bool advance_links();
   FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work);
@@ -65,12 +67,12 @@ class Indexer {
 
   const std::vector<IndexedField*> fields_;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::uint32_t> waiting_{0};  // callers of wait: they want even the shortest tail done
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable progress_;
   std::uint32_t threads_;
   std::uint32_t running_ = 0;
-  std::uint32_t waiting_ = 0;  // callers of wait: they want even the shortest tail done
   std::list<Worker> workers_;
   std::exception_ptr failure_;
 };

@@ -247,6 +247,11 @@ vecdb_status vecdb_index_id_text(vecdb_index* index, uint64_t place, const char*
  * graph that is there already and covers as much is kept. */
 vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
                                     uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
+/* As save, for the field after compaction: only rows with a set bit in kept_rows (64 rows a word, ascending; rows from row_count on are
+ * left out) are kept, and numbered anew in their order. */
+vecdb_status vecdb_index_save_compacted_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
+                                              const uint64_t* kept_rows, uint64_t row_count, uint8_t* buffer, uint64_t buffer_size,
+                                              uint64_t* out_size);
 vecdb_status vecdb_index_load_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, const uint8_t* buffer,
                                     uint64_t buffer_size, uint64_t* out_lsn, uint64_t* out_rows);
 
@@ -270,6 +275,8 @@ typedef struct {
   uint64_t linked_tags;
   uint64_t linked_rows; /* of all linked tags */
   uint64_t link_bytes;
+  uint64_t dead_in_graph; /* dead rows that walks still go over; repairs take them out once they are a sixteenth */
+  uint64_t unreachable;   /* live rows to which no path led in the graph when that was last looked at; see vecdb_index_check_graph */
 } vecdb_field_stats;
 
 vecdb_status vecdb_index_get_stats(vecdb_index* index, vecdb_index_stats* out);
@@ -277,6 +284,16 @@ vecdb_status vecdb_index_get_field_stats(vecdb_index* index, uint32_t field, vec
 
 /* Compare every block of every field with its checksum now. */
 vecdb_status vecdb_index_verify(vecdb_index* index);
+
+typedef struct {
+  uint64_t nodes;             /* live rows in the graph */
+  uint64_t dead;              /* dead ones */
+  uint64_t unreachable;       /* live rows to which no path leads over level 0 from the entry */
+  uint64_t unreachable_above; /* to which none leads over a level above that they have */
+} vecdb_graph_report;
+
+/* Look at every link of a field's graph now; all 0 without one. Beside background workers or writers it tells of no single moment. */
+vecdb_status vecdb_index_check_graph(vecdb_index* index, uint32_t field, vecdb_graph_report* out);
 
 /* ---- the labelled index: hnswlib's model, with tags ----------------------------------------------------------- */
 

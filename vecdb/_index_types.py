@@ -96,3 +96,16 @@ class FieldStats(NamedTuple):
     linked_tags: int
     linked_rows: int
     link_bytes: int
+    dead_in_graph: int
+    unreachable: int
+
+
+class GraphReport(NamedTuple):
+    """
+    What a look at every link of a graph found; see vecdb_graph_report.
+    """
+
+    nodes: int
+    dead: int
+    unreachable: int
+    unreachable_above: int

@@ -347,6 +347,8 @@ class CollectionState:
             wal={"last_lsn": store.last_lsn, "durable_lsn": store.durable_lsn, "checkpoint_lsn": store.checkpoint_lsn},
             indexes=self.indexes.keys,
             read_only=self.store.read_only_reason,
+            dead_in_graph=sum(field.dead_in_graph for field in fields),
+            unreachable=sum(field.unreachable for field in fields),
         )
 
     def close(self) -> None:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from vecdb import _core
 from vecdb._index_arrays import Changes, Pointers
+from vecdb._index_graphs import GraphCalls
 from vecdb._index_types import (
     ALL,
     ColumnEntries,
     Field,
     FieldStats,
     GeoEntries,
+    GraphReport,
     Offsets,
     Plan,
     Rows,
@@ -32,7 +34,21 @@ from vecdb._index_types import (
 )
 from vecdb.errors import Closed, InternalError, error_for_status
 
-__all__ = ["ALL", "ColumnEntries", "CoreIndex", "Field", "FieldStats", "Plan", "SearchResult", "Stats", "TagEntries", "check", "ffi", "lib"]
+__all__ = [
+    "ALL",
+    "ColumnEntries",
+    "CoreIndex",
+    "Field",
+    "FieldStats",
+    "GraphReport",
+    "Plan",
+    "SearchResult",
+    "Stats",
+    "TagEntries",
+    "check",
+    "ffi",
+    "lib",
+]
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
@@ -44,9 +60,6 @@ if lib.vecdb_abi_version() != ABI_VERSION:
 
 _METRICS = {"cosine": lib.VECDB_COSINE, "dot": lib.VECDB_DOT, "l2": lib.VECDB_L2}
 _STRATEGIES = {getattr(lib, f"VECDB_PLAN_{name.upper()}"): name for name in ("empty", "exact", "graph", "tag", "sweep")}
-_UUID_BYTES = 16
-# A graph that background threads work on may have grown between the question for its size and the copy.
-_SAVE_SLACK_BYTES = 1 << 16
 
 
 def check(status: int) -> None:
@@ -57,7 +70,7 @@ def check(status: int) -> None:
         raise error_for_status(status, ffi.string(lib.vecdb_last_error()).decode("utf-8", "replace"))
 
 
-class CoreIndex:
+class CoreIndex(GraphCalls):
     """
     The index of one collection in the core.
 
@@ -74,6 +87,8 @@ class CoreIndex:
     ([[7, 8]], [[0.0, 5.0]])
     >>> core.close()
     """
+
+    _ffi, _lib, _to, _check = ffi, lib, _to, staticmethod(check)
 
     def __init__(self, fields: Sequence[Field], *, threads: int) -> None:
         described = ffi.new("vecdb_field[]", len(fields))
@@ -94,11 +109,6 @@ class CoreIndex:
         if handle is None:
             raise Closed("this collection is closed; open its database again")
         return handle
-
-    def _number(self, c_type: str, function: Any, *arguments: Any) -> int:
-        out = ffi.new(c_type)
-        check(function(self._open(), *arguments, out))
-        return int(out[0])
 
     def close(self) -> None:
         """
@@ -179,37 +189,11 @@ class CoreIndex:
         """
         check(lib.vecdb_index_drop_tags(self._open(), _to.u64(tags), len(tags)))
 
-    def link_tags(self, field: int, tags: NDArray[np.uint64], *, m: int = 0) -> None:
-        """
-        Have the points of each of these tags linked among themselves, m links each (0: the usual number), once and while that pays.
-        """
-        check(lib.vecdb_index_link_tags(self._open(), field, _to.u64(tags), len(tags), m))
-
-    def unlink_tags(self, field: int, tags: NDArray[np.uint64]) -> None:
-        """
-        Forget the links of these tags, and the wish for them.
-        """
-        check(lib.vecdb_index_unlink_tags(self._open(), field, _to.u64(tags), len(tags)))
-
     def drop_column(self, column: int) -> None:
         """
         Drop all entries of a column.
         """
         check(lib.vecdb_index_drop_column(self._open(), column))
-
-    # ---- indexing ----
-
-    def help(self, max_points: int) -> int:
-        """
-        Index at most max_points points in this thread while a tail is longer than its bound; return how many.
-        """
-        return self._number("uint32_t *", lib.vecdb_index_help, max_points)
-
-    def wait_indexed(self, timeout_ms: int) -> bool:
-        """
-        Wait until no tail needs a graph; False when that took longer.
-        """
-        return bool(self._number("uint32_t *", lib.vecdb_index_wait_indexed, timeout_ms))
 
     # ---- search ----
 
@@ -338,34 +322,6 @@ class CoreIndex:
         return decoded
 
     # ---- derived files, figures ----
-
-    def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
-        """
-        Return the field's graph as the bytes of a derived file, or None when it has none. No other thread may call apply meanwhile.
-        """
-        assert len(uuid) == _UUID_BYTES, "a uuid has 16 bytes"
-        handle = self._open()
-        size = ffi.new("uint64_t *")
-        status = lib.vecdb_index_save_graph(handle, field, uuid, generation, lsn, ffi.NULL, 0, size)
-        if status == lib.VECDB_NOT_FOUND:
-            return None
-        check(status)
-        while True:
-            buffer = np.empty(int(size[0]) + int(size[0]) // 64 + _SAVE_SLACK_BYTES, dtype=np.uint8)
-            status = lib.vecdb_index_save_graph(handle, field, uuid, generation, lsn, _to.u8(buffer), len(buffer), size)
-            if status != lib.VECDB_CAPACITY:
-                check(status)
-                return buffer.data[: int(size[0])]
-
-    def load_graph(self, field: int, uuid: bytes, generation: int, data: bytes | memoryview) -> tuple[int, int]:
-        """
-        Take over a saved graph, after checking all of it, and return its LSN and how many rows the field's graph covers now.
-        """
-        assert len(uuid) == _UUID_BYTES, "a uuid has 16 bytes"
-        lsn, rows = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        buffer = ffi.from_buffer("uint8_t[]", data)
-        check(lib.vecdb_index_load_graph(self._open(), field, uuid, generation, buffer, len(buffer), lsn, rows))
-        return int(lsn[0]), int(rows[0])
 
     def stats(self) -> Stats:
         """

@@ -119,8 +119,9 @@ class CollectionInfo:
     What a collection holds and what it costs.
 
     `tail` counts vectors that the graph does not cover yet (they are scanned exactly); `deleted` the replaced and deleted points whose
-    space a compaction would give back; `bytes` is the memory of each part of the index and the size of each kind of file; `wal` the log's
-    position; `indexes` the payload keys that are indexed now.
+    space a compaction would give back, `dead_in_graph` those that graphs still hold, and `unreachable` the vectors that no path in a
+    graph led to when that was last looked at (0 once `wait_indexed` returned); `bytes` is the memory of each part of the index and the
+    size of each kind of file; `wal` the log's position; `indexes` the payload keys that are indexed now.
     """
 
     name: str
@@ -132,6 +133,8 @@ class CollectionInfo:
     wal: dict[str, int]
     indexes: tuple[str, ...]
     read_only: str | None = None
+    dead_in_graph: int = 0
+    unreachable: int = 0
 
     def __str__(self) -> str:
         """

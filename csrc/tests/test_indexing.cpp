@@ -223,6 +223,69 @@ TEST(an_index_is_destroyed_promptly_while_its_threads_work) {
   }
 }
 
+TEST(dead_rows_leave_the_graph_and_no_live_one_is_without_a_path) {
+  std::mt19937_64 random = seeded("dead rows", 49);
+  const auto index = filled_index(kCheapGraph, 2, clustered_rows(random, 3600, kWide, 20), tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  CHECK_EQUAL(0U, index->check_graph(0).unreachable);
+  const auto bury = [&](Offset first, Offset step, Offset last) {
+    Change change;
+    change.present.resize(1);
+    for (Offset offset = first; offset < last; offset += step) change.tombstones.push_back(offset);
+    apply(*index, 3600, change);
+    CHECK(index->indexer().wait(seconds(300)));
+  };
+  bury(0, 40, 3600);  // 90, less than a sixteenth: they stay, and are walked over
+  CHECK_EQUAL(90U, index->field_stats(0).dead_in_graph);
+  CHECK_EQUAL(90U, index->check_graph(0).dead);
+  bury(1, 4, 3600);
+  CHECK_EQUAL(0U, index->field_stats(0).dead_in_graph);
+  CHECK_EQUAL(0U, index->field_stats(0).unreachable);
+  const vecdb_graph_report report = index->check_graph(0);
+  CHECK_EQUAL(2610U, report.nodes);
+  CHECK_EQUAL(0U, report.dead);
+  CHECK_EQUAL(0U, report.unreachable);
+  CHECK_EQUAL(0U, report.unreachable_above);
+  CHECK_EQUAL(3600U, index->field_stats(0).indexed_rows);
+}
+
+TEST(rows_come_and_go_while_threads_repair_and_search) {
+  std::mt19937_64 random = seeded("come and go", 50);
+  const std::vector<float> rows = clustered_rows(random, 3200, kWide, 20);
+  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  std::atomic<bool> is_done{false};
+  std::atomic<int> short_results{0};
+  std::thread reader([&] {
+    const std::vector<float> queries(rows.begin(), rows.begin() + 10 * kWide);
+    while (!is_done) {
+      Ask ask;
+      ask.ef = 30;
+      for (const std::vector<Hit>& hits : search(*index, queries, kWide, ask).hits) short_results += hits.size() == 10 ? 0 : 1;
+    }
+  });
+  Offset next = 3200;
+  for (Offset round = 0; round < 12; ++round) {
+    const std::vector<float> added = clustered_rows(random, 300, kWide, 3);
+    index->append_rows(0, added.data(), 300);
+    Change change;
+    change.present.emplace_back(300, 1);
+    for (Offset i = 0; i < 300; ++i) {
+      change.add_int(next + i);
+      change.tombstones.push_back(round * 300 + i);
+    }
+    apply(*index, next, change);
+    next += 300;
+  }
+  CHECK(index->indexer().wait(seconds(300)));
+  is_done = true;
+  reader.join();
+  CHECK_EQUAL(0, short_results.load());
+  const vecdb_graph_report report = index->check_graph(0);
+  CHECK_EQUAL(3200U, report.nodes);
+  CHECK(report.dead <= (report.nodes + report.dead) / 16);
+  CHECK_EQUAL(0U, report.unreachable);
+}
+
 TEST(a_search_beside_writes_sees_all_of_a_change_or_nothing) {
   // Every change adds 8 points with one tag of their own and buries the 8 of the change before: exactly 8 live ones of the newest tags.
   std::mt19937_64 random = seeded("atomic changes", 46);
