@@ -172,7 +172,7 @@ void Graph::link(Node node, Row row, Entry start) {
   Scored nearest = descend(*this, start, top, target, *lease, walk);
   for (int level = top; level >= 0; --level) {
     search_layer(*this, level, nearest, target, is_other, Beam{options_.ef_construction}, *lease, walk);
-    const std::vector<Scored>& hits = lease->hits;
+    const NearestNodes& hits = lease->hits;
     auto& found = candidates[static_cast<std::size_t>(level)];
     found.reserve(hits.size());
     for (const Scored& hit : hits) found.emplace_back(hit.distance, hit.node);

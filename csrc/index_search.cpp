@@ -21,8 +21,8 @@ constexpr std::uint64_t kGroup = 32;
 vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& field, std::uint64_t cardinality) {
   const bool walks = plan.strategy == Strategy::graph || plan.strategy == Strategy::sweep;
   const std::uint64_t tail = field.map.rows() - field.graph.indexed;
-  return {version, cardinality,        field.live_count,  walks ? tail : 0, static_cast<std::uint32_t>(plan.strategy),
-          plan.ef, plan.cost_exact_ns, plan.cost_graph_ns};
+  return {version,       cardinality,        field.live_count,  walks ? tail : 0, static_cast<std::uint32_t>(plan.strategy),
+          plan.reach.ef, plan.cost_exact_ns, plan.cost_graph_ns};
 }
 
 }  // namespace

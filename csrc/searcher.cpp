@@ -88,7 +88,7 @@ bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const FieldGraph::View& graph = parts_.field.graph;
   const ScratchPool::Lease scratch = parts_.scratches.take();
   const Walk walk =
-      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
+      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.reach, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
   scan_tail(query, ranking);
   return ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
