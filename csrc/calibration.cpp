@@ -1,4 +1,5 @@
-// Truth by a blocked scan, then walks with ever wider beams until both recalls are reached; scans and walks are timed on the way.
+// Walks with ever wider plain beams until both recalls are reached, then with ever tighter bounds while they hold; scans and walks are
+// timed on the way.
 
 #include "calibration.hpp"
 
@@ -10,84 +11,34 @@
 #include <vector>
 
 #include "bitset.hpp"
+#include "left_out.hpp"
 #include "search.hpp"
-#include "walk.hpp"
+#include "traversal.hpp"
 
 namespace vecdb {
 
 namespace {
 
-constexpr std::size_t kSamples = 64;
 constexpr std::uint32_t kFew = 10;
 constexpr std::uint32_t kMany = 100;
 constexpr double kRecall = 0.95;
-constexpr double kFirstBeam = 12.0;
+// By how many standard errors the mean recall of the samples must exceed the goal, so that other queries reach it too.
+constexpr double kErrors = 2.5;
+constexpr std::size_t kSamples = 384;
+constexpr std::size_t kSamplesOfMany = 128;  // their recalls vary less
+constexpr std::size_t kRoughSamples = 96;    // to find out about where to look
+
 constexpr double kBeamStep = 1.4142;
-constexpr std::size_t kScanBlockBytes = 128 * 1024;
+// Bounds that are tried: 1 + kLeastExcess * kExcessStep^i.
+constexpr double kLeastExcess = 0.002;
+constexpr double kExcessStep = 1.25;
+constexpr int kBounds = 28;
+// A bound is given up when it needs so many times the distances of the plain beam, which is known roughly.
+constexpr double kNotWorthHaving = 1.1;
+
 // The timed scans look at this many rows at most, one in sixteen of them in the scan over few.
 constexpr Row kTimedRows = 1 << 20;
 constexpr std::uint64_t kFewShare = 16;
-
-// A walk's distances grow with about this power of ef: 0.85 on glove100 and wordnet alike.
-constexpr double kDistancesExponent = 0.85;
-
-// The sampling error of 64 queries, and queries that lie farther out than the rows do.
-constexpr double kMargin = 1.25;
-// ef grows with this power of the rows: 0.36 on glove100 (12,000 to 200,000 rows), 0.49 on normal noise in 64 dimensions.
-constexpr double kGrowth = 0.42;
-// And with this power of k beyond 100, but it stays above k by a share.
-constexpr double kGrowthWithK = 0.75;
-constexpr double kOverK = 1.25;
-
-// A stored row as a query to which it is itself invisible.
-struct LeftOutTarget {
-  const Vectors& vectors;
-  Row self;
-  float distance(Row row) const { return row == self ? std::numeric_limits<float>::infinity() : vectors.link_distance(self, row); }
-  void prefetch(Row row) const { vectors.prefetch_coded(row); }
-};
-
-struct Sample {
-  Row row;
-  std::vector<Candidate> truth;  // the nearest kMany, ascending
-};
-
-std::uint64_t mixed(std::uint64_t value) {  // the finaliser of splitmix64
-  value += 0x9E3779B97F4A7C15U;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
-  return value ^ (value >> 31);
-}
-
-std::vector<Sample> choose_samples(const Graph& graph, Row rows) {
-  std::vector<Sample> samples;
-  // Rows that were dead when their turn came are not in the graph; of an almost empty one fewer samples are taken.
-  for (std::uint64_t i = 0; i < 16 * kSamples && samples.size() < kSamples; ++i) {
-    const auto row = static_cast<Row>(mixed(graph.options().seed + i) % rows);
-    const bool is_new = std::none_of(samples.begin(), samples.end(), [&](const Sample& sample) { return sample.row == row; });
-    if (is_new && graph.contains(row)) samples.push_back({row, {}});
-  }
-  return samples;
-}
-
-// False when stop became true.
-bool find_truth(const Graph& graph, const Vectors& vectors, Row rows, std::vector<Sample>& samples, const std::atomic<bool>& stop) {
-  std::vector<Ranking> rankings;
-  for (std::size_t i = 0; i < samples.size(); ++i) rankings.emplace_back(kMany, vectors, nullptr);
-  const auto block = static_cast<Row>(std::max<std::size_t>(64, kScanBlockBytes / (vectors.dim() * sizeof(float))));
-  for (Row first = 0; first < rows;) {
-    if (stop.load(std::memory_order_relaxed)) return false;
-    const Row last = rows - first > block ? first + block : rows;
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      for (Row row = first; row < last; ++row) {
-        if (row != samples[i].row && graph.contains(row)) rankings[i].offer(vectors.distance(samples[i].row, row), row);
-      }
-    }
-    first = last;
-  }
-  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].truth = rankings[i].take();
-  return true;
-}
 
 // Time that this thread ran: a busy machine must not change the costs.
 double thread_ns() {
@@ -116,131 +67,240 @@ void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfi
   profile.gather_ns = std::max(profile.stream_ns, per_one(timed({few.words(), rows}), static_cast<double>(few.count())));
 }
 
-struct Recall {
-  double few = 0;
-  double many = 0;
-  double distances = 0;  // a walk
-};
+float largest_norm(const Vectors& vectors, Row rows) {
+  double most = 0;
+  for (Row row = 0; row < rows; ++row) {
+    const float* const values = vectors.row(row);
+    double squares = 0;
+    for (std::uint32_t i = 0; i < vectors.dim(); ++i) squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    most = std::max(most, squares);
+  }
+  return static_cast<float>(std::min(std::sqrt(most), static_cast<double>(std::numeric_limits<float>::max())));
+}
 
 // The share of the first k of truth among the first k hits; hits that tie with the last of them count.
-double share_found(const std::vector<Candidate>& truth, const std::vector<Scored>& hits, std::size_t k) {
+double share_found(const std::vector<Candidate>& truth, const std::vector<float>& distances, std::size_t k) {
   k = std::min(k, truth.size());
   if (k == 0) return 1;
   const float farthest = truth[k - 1].distance;
-  const auto found = std::count_if(hits.begin(), hits.end(), [&](const Scored& hit) { return hit.distance <= farthest; });
+  const auto found = std::count_if(distances.begin(), distances.end(), [&](float distance) { return distance <= farthest; });
   return std::min(1.0, static_cast<double>(found) / static_cast<double>(k));
 }
 
-// What a search for the best k makes of these hits.
-std::vector<Scored> reranked(const Vectors& vectors, Row self, std::vector<Scored> hits, std::size_t k) {
-  if (vectors.codes() == nullptr) return hits;
-  keep_nearest(hits, rerank_depth(k));
-  for (Scored& hit : hits) hit.distance = vectors.distance(self, hit.node);
-  return hits;
-}
-
-Recall recall_at(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<Sample>& samples, std::uint32_t ef,
-                 Scratch& scratch) {
-  Recall recall;
-  for (const Sample& sample : samples) {
-    const LeftOutTarget target{vectors, sample.row};
-    Walk walk;
-    const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
-    const auto accept = [&](Node, Row row) { return row < rows && row != sample.row; };
-    search_layer(graph, 0, start, target, accept, Beam{ef}, scratch, walk);
-    recall.few += share_found(sample.truth, reranked(vectors, sample.row, scratch.hits, kFew), kFew);
-    recall.many += share_found(sample.truth, reranked(vectors, sample.row, scratch.hits, kMany), kMany);
-    recall.distances += static_cast<double>(walk.distances);
+// A mean of many, and how far it is to be trusted.
+class Mean {
+ public:
+  void add(double value) {
+    sum_ += value;
+    squares_ += value * value;
+    ++count_;
   }
-  const auto count = static_cast<double>(samples.size());
-  return {recall.few / count, recall.many / count, recall.distances / count};
-}
+  double value() const { return sum_ / count_; }
+  // What the mean of others of this kind is not below, but for bad luck, were it taken over so many.
+  double floor(std::size_t count) const {
+    const double variance = std::max(0.0, squares_ / count_ - value() * value());
+    return value() - kErrors * std::sqrt(variance / static_cast<double>(count));
+  }
 
-// Where recall passed its goal between two beams, on a logarithmic scale.
-struct Crossing {
-  std::uint32_t ef;
-  float distances;
+ private:
+  double sum_ = 0;
+  double squares_ = 0;
+  double count_ = 0;
 };
 
-Crossing crossing(double low_ef, double low_recall, double ef, double recall, double distances) {
-  const double share = recall > low_recall ? std::clamp((kRecall - low_recall) / (recall - low_recall), 0.0, 1.0) : 1.0;
-  const double crossed = std::ceil(low_ef * std::pow(ef / low_ef, share));
-  return {static_cast<std::uint32_t>(crossed), static_cast<float>(distances * std::pow(crossed / ef, kDistancesExponent))};
+// What walks of one reach gave.
+struct Outcome {
+  Mean few;
+  Mean many;
+  Mean distances;
+  double nanoseconds = 0;  // of all
+};
+
+class Prober {
+ public:
+  Prober(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<LeftOut>& samples, const std::atomic<bool>& stop)
+      : graph_(graph), vectors_(vectors), rows_(rows), samples_(samples), stop_(stop) {}
+
+  const std::vector<LeftOut>& samples() const { return samples_; }
+  bool is_stopped() const { return stop_.load(std::memory_order_relaxed); }
+
+  // Walks for the best k from the first count samples, as a search would do it.
+  Outcome probe(const Reach& reach, std::uint32_t k, std::size_t count) {
+    Outcome outcome;
+    const double start = thread_ns();
+    for (std::size_t i = 0; i < std::min(count, samples_.size()) && !is_stopped(); ++i) {
+      const LeftOut& sample = samples_[i];
+      const std::uint64_t distances = walk(sample.row, reach, k);
+      outcome.few.add(share_found(sample.truth, rescored(sample.row, kFew), kFew));
+      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample.row, kMany), kMany));
+      outcome.distances.add(static_cast<double>(distances));
+    }
+    outcome.nanoseconds = thread_ns() - start;
+    return outcome;
+  }
+
+ private:
+  std::uint64_t walk(Row self, const Reach& reach, std::uint32_t k) {
+    Walk walk;
+    const float* const values = vectors_.row(self);
+    const Beam beam = beam_of(reach, k, vectors_, values, kNoLimit);
+    const RowSet allowed{nullptr, rows_};
+    if (vectors_.codes() == nullptr) {
+      const Query query(values, vectors_.dim(), vectors_.metric());
+      const QueryTarget target{vectors_, query};
+      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, self}, allowed, beam, scratch_, walk);
+    } else {
+      const CodeQuery query(values, vectors_.dim(), vectors_.metric());
+      const CodedTarget target{vectors_, query};
+      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, self}, allowed, beam, scratch_, walk);
+    }
+    return walk.distances;
+  }
+
+  // What a search for the best k would offer.
+  const std::vector<float>& rescored(Row self, std::uint32_t k) {
+    distances_.clear();
+    const std::size_t depth = vectors_.codes() == nullptr ? scratch_.hits.size() : rerank_depth(k);
+    for (const Scored& hit : scratch_.hits) {
+      if (distances_.size() == depth) break;
+      const Row row = graph_.row_of(hit.node);
+      if (row < rows_ && row != self) distances_.push_back(vectors_.distance(self, row));
+    }
+    return distances_;
+  }
+
+  const Graph& graph_;
+  const Vectors& vectors_;
+  const Row rows_;
+  const std::vector<LeftOut>& samples_;
+  const std::atomic<bool>& stop_;
+  Scratch scratch_;
+  std::vector<float> distances_;
+};
+
+// A setting at which recall reaches its goal, and the distances that it takes.
+struct Crossing {
+  double setting;
+  double distances;
+};
+
+// Between a setting that falls short and one that does not, on logarithmic scales.
+Crossing crossing(double low, double low_recall, double low_distances, double high, double high_recall, double high_distances) {
+  const double share = high_recall > low_recall ? std::clamp((kRecall - low_recall) / (high_recall - low_recall), 0.0, 1.0) : 1.0;
+  return {low * std::pow(high / low, share), low_distances * std::pow(high_distances / low_distances, share)};
+}
+
+// The plain beam that the goal needs; roughly, but with the errors of as many samples as the bound is found with.
+Crossing find_beam(Prober& prober, Row rows, std::uint32_t k, std::uint32_t first, std::size_t samples) {
+  Crossing before{0, 0};
+  double recall_before = 0;
+  for (double ef = first; !prober.is_stopped(); ef *= kBeamStep) {
+    const Outcome outcome = prober.probe(Reach(static_cast<std::uint32_t>(ef)), k, kRoughSamples);
+    const double recall = (k == kFew ? outcome.few : outcome.many).floor(samples);
+    const Crossing now{ef, outcome.distances.value()};
+    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner.
+    if (recall >= kRecall || now.distances * 2 > rows) {
+      return before.setting == 0 ? now : crossing(before.setting, recall_before, before.distances, ef, recall, now.distances);
+    }
+    before = now;
+    recall_before = recall;
+  }
+  return before;
+}
+
+double excess(int bound) { return kLeastExcess * std::pow(kExcessStep, bound); }
+
+struct Bound {
+  float factor = Reach::kNoFactor;
+  double distances = 0;
+  double nanoseconds_a_distance = 0;
+};
+
+// The tightest bound with which a beam of `ef` reaches the goal.
+Bound find_bound(Prober& prober, std::uint32_t ef, std::uint32_t k, std::size_t samples, float largest_norm) {
+  struct Tried {
+    double recall;
+    double distances;
+  };
+  Bound found;
+  const auto attempt = [&](int bound, std::size_t count) {
+    const Reach reach(ef, static_cast<float>(1 + excess(bound)), largest_norm);
+    const Outcome outcome = prober.probe(reach, k, count);
+    const double distances = outcome.distances.value();
+    found.nanoseconds_a_distance = outcome.nanoseconds / (distances * static_cast<double>(std::min(count, prober.samples().size())));
+    return Tried{(k == kFew ? outcome.few : outcome.many).floor(samples), distances};
+  };
+  int low = -1;
+  int high = kBounds;
+  while (high - low > 1 && !prober.is_stopped()) {
+    const int middle = (low + high) / 2;
+    (attempt(middle, kRoughSamples).recall >= kRecall ? high : low) = middle;
+  }
+  if (high == kBounds) return found;
+  Tried tried = attempt(high, samples);
+  const int step = tried.recall >= kRecall ? -1 : 1;
+  for (int bound = high + step; bound >= 0 && bound < kBounds && !prober.is_stopped(); bound += step) {
+    const Tried next = attempt(bound, samples);
+    if ((next.recall >= kRecall) != (tried.recall >= kRecall)) {
+      const bool is_rising = step > 0;
+      const Tried& less = is_rising ? tried : next;
+      const Tried& more = is_rising ? next : tried;
+      const int under = is_rising ? bound - 1 : bound;
+      const Crossing at = crossing(excess(under), less.recall, less.distances, excess(under + 1), more.recall, more.distances);
+      found.factor = static_cast<float>(1 + at.setting);
+      found.distances = at.distances;
+      return found;
+    }
+    tried = next;
+  }
+  if (tried.recall >= kRecall) {
+    found.factor = static_cast<float>(1 + excess(0));
+    found.distances = tried.distances;
+  }
+  return found;
 }
 
 }  // namespace
 
-bool is_plausible(const GraphProfile& profile) {
-  const auto is_cost = [](float value) { return value >= 0.1F && value <= 1e9F; };
-  return profile.ef10 >= 1 && profile.ef100 >= profile.ef10 && is_cost(profile.distances10) && is_cost(profile.distances100) &&
-         profile.distances100 >= profile.distances10 && is_cost(profile.stream_ns) && is_cost(profile.gather_ns) &&
-         is_cost(profile.step_ns);
-}
-
-GraphProfile nominal_profile(std::uint32_t dim) {
-  // As measured for 100 and 384 dimensions of glove100 and wordnet.
-  const float bytes = static_cast<float>(dim) * sizeof(float);
-  return {1, 100, 250, 1700, 3700, 6 + 0.04F * bytes, 30 + 0.1F * bytes, 60 + 0.12F * bytes};
-}
-
 std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
-  std::vector<Sample> samples = choose_samples(graph, rows);
+  std::vector<LeftOut> samples = choose_left_out(graph, rows, kSamples);
   if (samples.empty()) {  // nothing is in the graph, so nothing can be missed
     GraphProfile profile = nominal_profile(vectors.dim());
     profile.rows = rows;
     return profile;
   }
-  if (!find_truth(graph, vectors, rows, samples, stop)) return std::nullopt;
+  if (!find_truth(graph, vectors, rows, kMany, samples, stop)) return std::nullopt;
 
   GraphProfile profile;
   profile.rows = rows;
+  if (vectors.metric() == Metric::dot) profile.largest_norm = largest_norm(vectors, rows);
   time_scans(vectors, rows, Query(vectors.row(samples.front().row), vectors.dim(), vectors.metric()), profile);
-  Scratch scratch;
-  Recall before;
-  double ef_before = 1;
-  double walked_ns = 0;
-  double walked_distances = 0;
-  const auto settle = [&](std::uint32_t& ef, float& distances, const Crossing& found) {
-    ef = found.ef;
-    distances = found.distances;
+  Prober prober(graph, vectors, rows, samples, stop);
+  // A search keeps at least as many as it scores by their rows.
+  const auto least = [&](std::uint32_t k) { return vectors.codes() == nullptr ? k : rerank_depth(k); };
+  const Crossing plain_few = find_beam(prober, rows, kFew, least(kFew), kSamples);
+  profile.ef10 = static_cast<std::uint32_t>(std::ceil(plain_few.setting));
+  const Crossing plain_many = find_beam(prober, rows, kMany, std::max(profile.ef10, least(kMany)), kSamplesOfMany);
+  profile.ef100 = std::max(profile.ef10, static_cast<std::uint32_t>(std::ceil(plain_many.setting)));
+  if (prober.is_stopped()) return std::nullopt;
+  profile.distances10 = static_cast<float>(plain_few.distances);
+  profile.distances100 = std::max(profile.distances10, static_cast<float>(plain_many.distances));
+
+  const auto room = [](std::uint32_t ef) { return static_cast<std::uint32_t>(GraphProfile::kRoom * ef); };
+  const Bound few = find_bound(prober, room(profile.ef10), kFew, kSamples, profile.largest_norm);
+  const Bound many = find_bound(prober, room(profile.ef100), kMany, kSamplesOfMany, profile.largest_norm);
+  if (prober.is_stopped()) return std::nullopt;
+  const auto take = [](const Bound& bound, float plain_distances, float& factor, float& distances) {
+    const bool is_worth_having =
+        bound.factor != Reach::kNoFactor && bound.distances < kNotWorthHaving * static_cast<double>(plain_distances);
+    factor = is_worth_having ? bound.factor : Reach::kNoFactor;
+    distances = is_worth_having ? static_cast<float>(bound.distances) : plain_distances;
   };
-  for (double ef = kFirstBeam; profile.ef10 == 0 || profile.ef100 == 0; ef *= kBeamStep) {
-    if (stop.load(std::memory_order_relaxed)) return std::nullopt;
-    const double start = thread_ns();
-    const Recall recall = recall_at(graph, vectors, rows, samples, static_cast<std::uint32_t>(ef), scratch);
-    walked_ns += thread_ns() - start;
-    walked_distances += recall.distances * static_cast<double>(samples.size());
-    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner.
-    const bool is_last = recall.distances * 2 > rows;
-    if (profile.ef10 == 0 && (recall.few >= kRecall || is_last)) {
-      settle(profile.ef10, profile.distances10, crossing(ef_before, before.few, ef, recall.few, recall.distances));
-    }
-    if (profile.ef100 == 0 && (recall.many >= kRecall || is_last)) {
-      settle(profile.ef100, profile.distances100, crossing(ef_before, before.many, ef, recall.many, recall.distances));
-    }
-    before = recall;
-    ef_before = ef;
-  }
-  profile.ef100 = std::max(profile.ef100, profile.ef10);
-  profile.distances100 = std::max(profile.distances100, profile.distances10);
-  profile.step_ns = per_one(walked_ns, walked_distances);
+  take(few, profile.distances10, profile.factor10, profile.bounded10);
+  take(many, profile.distances100, profile.factor100, profile.bounded100);
+  profile.bounded100 = std::max(profile.bounded100, profile.bounded10);
+  profile.step_ns = static_cast<float>(std::max(0.5, few.nanoseconds_a_distance));
   return profile;
-}
-
-std::uint32_t default_ef(const GraphProfile& profile, std::uint32_t k, Row rows) {
-  const double position = std::log10(static_cast<double>(std::max(k, kFew)) / kFew);  // 0 at k = 10, 1 at k = 100
-  const double ratio = static_cast<double>(profile.ef100) / profile.ef10;
-  const double at_k =
-      position <= 1 ? profile.ef10 * std::pow(ratio, position) : profile.ef100 * std::pow(static_cast<double>(k) / kMany, kGrowthWithK);
-  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / profile.rows), kGrowth);
-  return static_cast<std::uint32_t>(std::min<double>(std::max(at_k * growth * kMargin, kOverK * k), UINT32_MAX));
-}
-
-double walk_distances(const GraphProfile& profile, std::uint32_t ef) {
-  const double span = static_cast<double>(profile.ef100) / profile.ef10;
-  const double growth = static_cast<double>(profile.distances100) / profile.distances10;
-  const double exponent = span > 1.5 ? std::log(growth) / std::log(span) : kDistancesExponent;
-  return profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, std::clamp(exponent, 0.5, 1.0));
 }
 
 }  // namespace vecdb

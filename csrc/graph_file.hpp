@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "calibration.hpp"
 #include "graph.hpp"
+#include "profile.hpp"
 #include "types.hpp"
 #include "vectors.hpp"
 

@@ -28,7 +28,7 @@ vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& 
     tail = field.map.rows() - field.graph.indexed;
   }
   return {version, rows.count,         field.live_count,  tail, static_cast<std::uint32_t>(plan.strategy),
-          plan.ef, plan.cost_exact_ns, plan.cost_graph_ns};
+          plan.reach.ef, plan.cost_exact_ns, plan.cost_graph_ns};
 }
 
 LinkShape shape_of(const LinkCover& cover) {

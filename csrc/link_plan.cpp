@@ -17,6 +17,9 @@ constexpr double kBeamExponent = 0.38;
 constexpr double kBudget = 1.0 / 2;
 constexpr double kWorthTrying = 0.4;
 constexpr double kClearGain = 1.0 / 2;
+// Distances grow with about this power of the beam where a bound ends most walks; and a beam stays above k by a share.
+constexpr double kDistancesExponent = 0.5;
+constexpr double kOverK = 1.25;
 
 }  // namespace
 
@@ -31,14 +34,19 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
   LinkCost cost;
   cost.step_ns = profile.step_ns;
   const double size = std::max<double>(profile.rows, largest);
-  const double base_ef = default_ef(profile, workload.k, profile.rows);
-  const double scaled = base_ef * std::pow(largest / size, kBeamExponent);
-  cost.ef =
-      workload.ef != 0 ? std::max(workload.ef, workload.k) : static_cast<std::uint32_t>(std::max(scaled, std::ceil(1.25 * workload.k)));
+  const Prospect whole =
+      workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k)) : default_prospect(profile, workload.k, profile.rows);
+  cost.reach = whole.reach;
+  double distances = whole.distances;
+  if (workload.ef == 0) {
+    const double narrower = std::pow(largest / size, kBeamExponent);
+    cost.reach.ef = static_cast<std::uint32_t>(std::max(whole.reach.ef * narrower, std::ceil(kOverK * workload.k)));
+    distances *= std::pow(static_cast<double>(cost.reach.ef) / whole.reach.ef, kDistancesExponent);
+  }
   const double share = std::clamp(static_cast<double>(workload.cardinality) / std::max(members, 1.0), 1e-9, 1.0);
   for (const std::uint64_t count : shape.members) {
     const auto c = static_cast<double>(std::max<std::uint64_t>(count, 2));
-    const double walk = walk_distances(profile, cost.ef) * std::log(c) / std::log(std::max(size, c)) * std::pow(share, kGateExponent);
+    const double walk = distances * std::log(c) / std::log(std::max(size, c)) * std::pow(share, kGateExponent);
     cost.total_ns += std::min(walk, c) * profile.step_ns;
   }
   cost.scan_ns = static_cast<double>(shape.pending) * profile.gather_ns;
@@ -52,7 +60,7 @@ Plan better_plan(const Plan& without, const LinkCost& cost) {
   if (without.strategy == Strategy::empty || cost.total_ns >= best) return without;
   Plan plan = without;
   plan.strategy = Strategy::tag;
-  plan.ef = cost.ef;
+  plan.reach = cost.reach;
   plan.cost_graph_ns = cost.total_ns;
   plan.max_distances = static_cast<std::uint64_t>((without.cost_exact_ns * kBudget - cost.scan_ns) / cost.step_ns);
   return plan;

@@ -16,7 +16,7 @@ struct LinkShape {
 };
 
 struct LinkCost {
-  std::uint32_t ef = 0;
+  Reach reach{0};
   double scan_ns = 0;  // of what is pending
   double total_ns = 0;
   double step_ns = 0;

@@ -26,7 +26,7 @@ bool search_links(const LinkedRows& links, const Vectors& vectors, const Query& 
   std::uint64_t budget = plan.max_distances;
   const auto walk_into = [&](const LinkedSet::View& set, Ranking& ranking) {
     if (set.graph == nullptr) return true;
-    const Walk walk = search_graph(*set.graph, vectors, query, allowed, plan.ef, budget, scratch, ranking);
+    const Walk walk = search_graph(*set.graph, vectors, query, allowed, plan.reach, budget, scratch, ranking);
     budget -= std::min(budget, walk.distances);
     return !walk.exhausted;
   };

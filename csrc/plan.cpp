@@ -40,13 +40,14 @@ Plan choose_plan(const Workload& workload) {
   plan.cost_exact_ns = static_cast<double>(workload.cardinality) * row_ns;
   if (!workload.has_choice()) return plan;
 
-  const std::uint32_t ef = workload.ef != 0 ? std::max(workload.ef, workload.k) : default_ef(profile, workload.k, workload.indexed);
+  const Prospect prospect = workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k))
+                                             : default_prospect(profile, workload.k, workload.indexed);
   const double tail = share * static_cast<double>(workload.rows - workload.indexed) * row_ns;
-  const double distances = std::min<double>(workload.indexed, walk_distances(profile, ef) * std::pow(share, kSweepExponent));
+  const double distances = std::min<double>(workload.indexed, prospect.distances * std::pow(share, kSweepExponent));
   plan.cost_graph_ns = distances * profile.step_ns + tail;
   if (plan.cost_graph_ns >= plan.cost_exact_ns * kWorthTrying) return plan;
   plan.strategy = workload.cardinality == workload.total ? Strategy::graph : Strategy::sweep;
-  plan.ef = ef;
+  plan.reach = prospect.reach;
   plan.max_distances = static_cast<std::uint64_t>((plan.cost_exact_ns * kBudget - tail) / profile.step_ns);
   return plan;
 }

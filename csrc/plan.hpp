@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "calibration.hpp"
+#include "profile.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -38,7 +38,7 @@ struct Workload {
 
 struct Plan {
   Strategy strategy = Strategy::empty;
-  std::uint32_t ef = 0;             // 0 unless a graph is walked
+  Reach reach{0};                   // of a walk; ef is 0 unless a graph is walked
   double cost_exact_ns = 0;         // predicted, one query
   double cost_graph_ns = 0;         // infinite without a graph
   std::uint64_t max_distances = 0;  // the walk's budget

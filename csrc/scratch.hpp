@@ -1,10 +1,13 @@
 // The working memory of one walk through a graph, reusable so that a search allocates nothing once it is warm: visited
-// nodes as a bitset, the heaps, and a buffer for links. A Scratch serves one walk at a time; a ScratchPool is thread-safe.
+// nodes as a bitset, the nearest of them in order, and buffers for links. A Scratch serves one walk at a time; a ScratchPool is
+// thread-safe.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -36,36 +39,113 @@ class VisitedNodes {
   // Forget all, and make room for nodes [0, capacity).
   void reset(Node capacity) {
     const std::size_t words = (static_cast<std::size_t>(capacity) + 63) / 64;
-    if (touched_.size() > bits_.size() / 8) {
+    if (touched_count_ > bits_.size() / 8) {
       std::fill(bits_.begin(), bits_.end(), 0);
     } else {
-      for (const std::uint32_t word : touched_) bits_[word] = 0;
+      for (std::size_t i = 0; i < touched_count_; ++i) bits_[touched_[i]] = 0;
     }
-    touched_.clear();
+    touched_count_ = 0;
+    if (touched_.size() <= words) touched_.resize(words + 1);
     if (bits_.size() < words) bits_.resize(words, 0);
   }
 
-  // True when node was not in the set yet. REQUIRES node < capacity.
+  // True when node was not in the set yet. REQUIRES node < capacity. Without branches: what a walk meets is half known, half new, in no
+  // order that a CPU could foresee.
   bool insert(Node node) {
     std::uint64_t& word = bits_[node >> 6];
-    const std::uint64_t bit = std::uint64_t{1} << (node & 63);
-    if ((word & bit) != 0) return false;
-    if (word == 0) touched_.push_back(node >> 6);
-    word |= bit;
-    return true;
+    touched_[touched_count_] = node >> 6;
+    touched_count_ += word == 0 ? 1 : 0;
+    const std::uint64_t before = word;
+    word |= std::uint64_t{1} << (node & 63);
+    return word != before;
   }
 
  private:
   std::vector<std::uint64_t> bits_;
-  std::vector<std::uint32_t> touched_;  // words that are not zero
+  std::vector<std::uint32_t> touched_;  // the first touched_count_: words that are not zero
+  std::size_t touched_count_ = 0;
+};
+
+// The nearest nodes offered, at most a number of them, in ascending order, in one array, because the few hundred of a walk are moved faster
+// than heaps are mended.
+class NearestNodes {
+ public:
+  void reset(std::size_t most) {
+    most_ = most;
+    size_ = 0;
+    next_ = 0;
+    if (entries_.size() <= most) entries_.resize(most + 1);
+    if (is_expanded_.size() <= most) is_expanded_.resize(most + 1);
+  }
+
+  std::size_t size() const { return size_; }
+  bool is_full() const { return size_ == most_; }
+  const Scored& operator[](std::size_t i) const { return entries_[i]; }
+  const Scored& back() const { return entries_[size_ - 1]; }
+  const Scored* begin() const { return entries_.data(); }
+  const Scored* end() const { return entries_.data() + size_; }
+
+  // Put it in its place; the farthest leaves when there are too many. True when it is the nearest that is not expanded now.
+  // REQUIRES that it is nearer than back() when is_full().
+  bool insert(Scored scored) {
+    const std::size_t place = place_of(scored.distance);
+    std::memmove(&entries_[place + 1], &entries_[place], (size_ - place) * sizeof(Scored));
+    std::memmove(&is_expanded_[place + 1], &is_expanded_[place], size_ - place);
+    entries_[place] = scored;
+    is_expanded_[place] = 0;
+    size_ += is_full() ? 0 : 1;
+    if (place > next_) return false;
+    next_ = place;
+    return true;
+  }
+
+  // The nearest that is not expanded; nullptr when all are.
+  const Scored* next() const { return next_ < size_ ? &entries_[next_] : nullptr; }
+  // It is expanded from now on. REQUIRES next() != nullptr.
+  void expand() {
+    is_expanded_[next_] = 1;
+    while (next_ < size_ && is_expanded_[next_] != 0) ++next_;
+  }
+
+ private:
+  std::size_t place_of(float distance) const {
+    std::size_t first = 0;
+    for (std::size_t count = size_; count > 0;) {
+      const std::size_t half = count / 2;
+      const bool is_before = entries_[first + half].distance < distance;
+      first = is_before ? first + half + 1 : first;
+      count = is_before ? count - half - 1 : half;
+    }
+    return first;
+  }
+
+  std::vector<Scored> entries_;  // one more than can be kept, so that the farthest has somewhere to go
+  std::vector<std::uint8_t> is_expanded_;
+  std::size_t most_ = 0;
+  std::size_t size_ = 0;
+  std::size_t next_ = 0;
+};
+
+// Nodes whose distances are wanted.
+struct Batch {
+  std::vector<Node> nodes;
+  std::vector<Row> rows;
+  std::size_t count = 0;
+
+  void reset(std::size_t most) {
+    count = 0;
+    if (nodes.size() < most) nodes.resize(most);
+    if (rows.size() < most) rows.resize(most);
+  }
 };
 
 struct Scratch {
   VisitedNodes visited;
-  std::vector<Scored> frontier;  // C in the paper: a heap, nearest at the front
-  std::vector<Scored> hits;      // W in the paper: a heap, farthest at the front
+  NearestNodes hits;             // W in the paper
+  std::vector<Scored> frontier;  // C in the paper, where it is not a part of W: a heap, nearest at the front
   std::vector<Node> links;
   std::vector<Row> rows;
+  Batch batches[2];  // of a walk: one is asked for from memory while the other is scored
 };
 
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();

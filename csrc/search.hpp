@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "graph.hpp"
@@ -84,12 +85,27 @@ void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking&
 // data set tried, vectors with a few components ten times the others included; 1.5 k gave 0.9993 of them.
 constexpr std::uint32_t rerank_depth(std::uint32_t k) { return k > (UINT32_MAX - 8) / 2 ? UINT32_MAX : 2 * k + 8; }
 
-// Leave the `depth` nearest of these hits, in any order.
-void keep_nearest(std::vector<Scored>& hits, std::size_t depth);
+// How far a walk looks: at most ef hits are kept, and, with a factor, nothing is looked at beyond factor times the distance of the kth best
+// so far. Distances are meant squared; under cosine 1 - cos, under dot |query| * largest_norm - dot, which are proportional to such of unit
+// vectors, and of rows that are lifted to one length (Bachrach et al., "Speeding up the Xbox recommender system", 2014).
+struct Reach {
+  // Without a factor a walk is the plain beam of HNSW.
+  Reach(std::uint32_t ef_) : ef(ef_) {}
+  Reach(std::uint32_t ef_, float factor_, float largest_norm_) : ef(ef_), factor(factor_), largest_norm(largest_norm_) {}
 
-// Walk the graph towards the query and offer the nearest allowed rows that were met, at most ef of them. Every node may be
-// walked over, whether allowed or not. Gives up once it has computed max_distances distances, give or take one node's links.
-Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, std::uint32_t ef,
+  static constexpr float kNoFactor = std::numeric_limits<float>::max();
+
+  std::uint32_t ef;
+  float factor = kNoFactor;
+  float largest_norm = 0;  // of the rows; asked for under dot
+};
+
+// With fewer hits wanted, the bound is still that of so many: of the very first few it would end a walk in the next best dead end.
+constexpr std::uint32_t kLeastBounding = 10;
+
+// Walk the graph towards the query and offer the nearest allowed rows that were met. Every node may be walked over, whether allowed or not.
+// Gives up once it has computed max_distances distances, give or take one node's links.
+Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, const Reach& reach,
                   std::uint64_t max_distances, Scratch& scratch, Ranking& out);
 
 }  // namespace vecdb

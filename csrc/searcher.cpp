@@ -129,7 +129,7 @@ bool Searcher::walk(const Query& query, Ranking& ranking) const {
            ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
   }
   const Walk walk =
-      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.ef, plan_.max_distances, *scratch, ranking);
+      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.reach, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
   scan_tail(query, ranking);
   return ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);

@@ -1,50 +1,59 @@
-// The approximate way: greedy descent, then best-first over level 0. Only allowed rows become hits, but the walk goes over
-// all, so that a filter cannot cut it off from them.
+// The approximate way: a walk, and what it found offered by the rows themselves.
+
+#include "traversal.hpp"
 
 #include <algorithm>
-
-#include "search.hpp"
-#include "walk.hpp"
+#include <cmath>
 
 namespace vecdb {
 
-void keep_nearest(std::vector<Scored>& hits, std::size_t depth) {
-  if (hits.size() <= depth) return;
-  std::nth_element(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(depth), hits.end(), FarthestFirst());
-  hits.resize(depth);
-}
-
 namespace {
 
-template <class Target>
-void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, Scratch& scratch, Walk& walk) {
-  const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
-  const auto accept = [&allowed](Node, Row row) { return allowed.contains(row); };
-  search_layer(graph, 0, start, target, accept, beam, scratch, walk);
+// What makes a kernel distance proportional to a squared distance when it is added.
+float shift_of(const Vectors& vectors, const float* query_values, float largest_norm) {
+  if (vectors.metric() == Metric::l2) return 0;
+  if (vectors.metric() == Metric::cosine) return 1;
+  double squares = 0;
+  for (std::uint32_t i = 0; i < vectors.dim(); ++i) squares += static_cast<double>(query_values[i]) * static_cast<double>(query_values[i]);
+  return static_cast<float>(std::sqrt(squares) * static_cast<double>(largest_norm));
 }
 
 }  // namespace
 
-Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, std::uint32_t ef,
+Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values, std::uint64_t max_distances) {
+  const std::size_t least = vectors.codes() == nullptr ? 1 : rerank_depth(k);
+  Beam beam{std::max<std::size_t>(reach.ef, least), max_distances};
+  if (reach.factor == Reach::kNoFactor) return beam;
+  beam.kth = std::max(k, kLeastBounding);
+  beam.factor = reach.factor;
+  beam.shift = shift_of(vectors, query_values, reach.largest_norm);
+  return beam;
+}
+
+Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, const Reach& reach,
                   std::uint64_t max_distances, Scratch& scratch, Ranking& out) {
   Walk walk;
   if (graph.entry().level < 0) return walk;
+  const Beam beam = beam_of(reach, out.k(), vectors, query.values(), max_distances);
   if (vectors.codes() == nullptr) {
-    const Beam beam{std::max<std::size_t>(ef, 1), max_distances};
     walk_towards(graph, QueryTarget{vectors, query}, allowed, beam, scratch, walk);
-    for (const Scored& hit : scratch.hits) out.offer(hit.distance, graph.row_of(hit.node));
+    for (const Scored& hit : scratch.hits) {
+      const Row row = graph.row_of(hit.node);
+      if (row < allowed.limit) out.offer(hit.distance, row);
+    }
     return walk;
   }
-  const std::size_t depth = rerank_depth(out.k());
-  const Beam beam{std::max<std::size_t>(ef, depth), max_distances};
   const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
   walk_towards(graph, CodedTarget{vectors, coded}, allowed, beam, scratch, walk);
-  keep_nearest(scratch.hits, depth);
-  for (const Scored& hit : scratch.hits) vectors.prefetch(graph.row_of(hit.node));
-  for (const Scored& hit : scratch.hits) {
-    const Row row = graph.row_of(hit.node);
-    out.offer(vectors.distance(query, row), row);
+  const std::size_t depth = rerank_depth(out.k());
+  scratch.rows.clear();
+  for (const Scored* hit = scratch.hits.begin(); hit != scratch.hits.end() && scratch.rows.size() < depth; ++hit) {
+    const Row row = graph.row_of(hit->node);
+    if (row >= allowed.limit) continue;
+    vectors.prefetch(row);
+    scratch.rows.push_back(row);
   }
+  for (const Row row : scratch.rows) out.offer(vectors.distance(query, row), row);
   return walk;
 }
 

@@ -195,7 +195,7 @@ vecdb_status vecdb_index_wait_indexed(vecdb_index* index, uint32_t timeout_ms, u
 typedef struct {
   uint32_t field;
   uint32_t k;
-  uint32_t ef;          /* 0: chosen from k and the number of points */
+  uint32_t ef;          /* plain beam width; 0: chosen, with a bound on distances, for a recall of 0.95 */
   uint32_t exact;       /* 1: exact scan */
   uint32_t threads;     /* upper bound of threads for a batch; 0 and 1 mean the calling thread only */
   const float* queries; /* query_count x dim */

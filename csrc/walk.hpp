@@ -1,11 +1,13 @@
-// The two moves through a graph, written once for search and insertion: the greedy descent through the upper levels, and
-// the best-first walk over one level. A Target gives `float distance(Row) const` and `void prefetch(Row) const`.
-// A node's links are copied under its lock and scored without it, so a walk may run while nodes are inserted.
+// The moves through a graph: the greedy descent through the upper levels, and the best-first walk over one level, towards a Target, which
+// gives `float distance(Row) const` and `void prefetch(Row) const`.
+// A node's links are copied before they are looked at, so a walk may run while nodes are inserted.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <utility>
 
 #include "graph.hpp"
 #include "scratch.hpp"
@@ -36,16 +38,23 @@ struct CodedTarget {
   void prefetch(Row row) const { vectors.codes()->prefetch(row); }
 };
 
+// How far a walk looks: at most `ef` hits are kept, and nothing is looked at that is farther than `factor` times the kth best hit so far.
+// What is multiplied is the squared distance between vectors, or a number proportional to it: kernel distance + shift.
 struct Beam {
-  std::size_t ef;                          // hits that are kept
+  static constexpr std::size_t kNoBound = std::numeric_limits<std::size_t>::max();
+
+  std::size_t ef;
   std::uint64_t max_distances = kNoLimit;  // of the whole Walk
+  std::size_t kth = kNoBound;
+  float factor = 1;
+  float shift = 0;
 };
 
 // The nearest node that a greedy descent from entry to just above level `to` reaches; the start of a walk on level `to`.
 // REQUIRES a graph that is not empty.
 template <class Target>
 Scored descend(const Graph& graph, Graph::Entry entry, int to, const Target& target, Scratch& scratch, Walk& walk) {
-  scratch.links.resize(graph.max_links(0));
+  scratch.links.resize(std::max<std::size_t>(scratch.links.size(), graph.max_links(0)));
   Scored nearest{target.distance(graph.row_of(entry.node)), entry.node};
   ++walk.distances;
   for (int level = entry.level; level > to; --level) {
@@ -67,63 +76,174 @@ Scored descend(const Graph& graph, Graph::Entry entry, int to, const Target& tar
   return nearest;
 }
 
-// SEARCH-LAYER of Malkov & Yashunin (Alg. 2): leaves in scratch.hits, a heap, the beam.ef nearest nodes met that
-// accept(node, row) takes. Every node is walked over, accepted or not.
+// What is too far for a walk, given its hits so far; never grows.
+class Horizon {
+ public:
+  explicit Horizon(const Beam& beam) : beam_(beam) {}
+
+  bool is_within(float distance, const NearestNodes& hits) const { return distance < far_ || (distance == far_ && !hits.is_full()); }
+  void draw_in(const NearestNodes& hits) {
+    if (hits.size() >= beam_.kth) {
+      const float near = std::max(0.0F, hits[beam_.kth - 1].distance + beam_.shift);
+      far_ = std::min(far_, near * beam_.factor - beam_.shift);
+    }
+    if (hits.is_full()) far_ = std::min(far_, hits.back().distance);
+  }
+
+ private:
+  const Beam& beam_;
+  float far_ = std::numeric_limits<float>::infinity();
+};
+
+// A walk on which every node is a hit: the hits that were not expanded are the frontier.
+class OpenFront {
+ public:
+  OpenFront(const Beam& beam, Scratch& scratch) : horizon_(beam), hits_(scratch.hits) { hits_.reset(beam.ef); }
+
+  // The node to expand next; nullptr at the end.
+  const Scored* next() const {
+    const Scored* const next = hits_.next();
+    return next != nullptr && horizon_.is_within(next->distance, hits_) ? next : nullptr;
+  }
+  void expand() { hits_.expand(); }
+  // True when it is the next one now.
+  bool offer(Scored met, Row) {
+    if (!horizon_.is_within(met.distance, hits_)) return false;
+    const bool is_next = hits_.insert(met);
+    horizon_.draw_in(hits_);
+    return is_next;
+  }
+
+ private:
+  Horizon horizon_;
+  NearestNodes& hits_;
+};
+
+// A walk on which every node is walked over, and those that accept(node, row) takes are hits.
+template <class Accept>
+class SweepFront {
+ public:
+  SweepFront(const Beam& beam, const Accept& accept, Scratch& scratch)
+      : horizon_(beam), accept_(accept), hits_(scratch.hits), frontier_(scratch.frontier) {
+    hits_.reset(beam.ef);
+    frontier_.clear();
+  }
+
+  const Scored* next() const {
+    return !frontier_.empty() && horizon_.is_within(frontier_.front().distance, hits_) ? &frontier_.front() : nullptr;
+  }
+  void expand() {
+    std::pop_heap(frontier_.begin(), frontier_.end(), NearestFirst());
+    frontier_.pop_back();
+  }
+  bool offer(Scored met, Row row) {
+    if (!horizon_.is_within(met.distance, hits_)) return false;
+    frontier_.push_back(met);
+    std::push_heap(frontier_.begin(), frontier_.end(), NearestFirst());
+    if (accept_(met.node, row)) {
+      hits_.insert(met);
+      horizon_.draw_in(hits_);
+    }
+    return frontier_.front().node == met.node;
+  }
+
+ private:
+  Horizon horizon_;
+  const Accept& accept_;
+  NearestNodes& hits_;
+  std::vector<Scored>& frontier_;
+};
+
+// The unvisited neighbours of a node.
+class OneHop {
+ public:
+  OneHop(const Graph& graph, int level, Scratch& scratch) : graph_(graph), level_(level), scratch_(scratch) {
+    scratch.links.resize(std::max<std::size_t>(scratch.links.size(), graph.max_links(0)));
+    for (Batch& batch : scratch.batches) batch.reset(graph.max_links(0));
+  }
+
+  void gather(Node node, Batch& batch) {
+    Node* const links = scratch_.links.data();
+    const std::uint32_t count = graph_.copy_links(node, level_, links);
+    std::size_t fresh = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      batch.nodes[fresh] = links[i];
+      fresh += scratch_.visited.insert(links[i]) ? 1 : 0;
+    }
+    for (std::size_t i = 0; i < fresh; ++i) batch.rows[i] = graph_.row_of(batch.nodes[i]);
+    batch.count = fresh;
+  }
+
+ private:
+  const Graph& graph_;
+  const int level_;
+  Scratch& scratch_;
+};
+
+// Score a batch, and ask meanwhile for the vectors of the one that follows.
+template <class Front, class Target>
+void score(Batch& batch, const Batch& following, const Graph& graph, int level, const Target& target, Front& front) {
+  std::size_t asked = 0;
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    if (asked < following.count) target.prefetch(following.rows[asked++]);
+    const Scored met{target.distance(batch.rows[i]), batch.nodes[i]};
+    if (front.offer(met, batch.rows[i]) && level == 0) graph.prefetch_links(met.node);
+  }
+  for (; asked < following.count; ++asked) target.prefetch(following.rows[asked]);
+  batch.count = 0;
+}
+
+// Expands the nearest node again and again. A node is chosen before the neighbours of the one before it are scored, so that vectors
+// and links arrive from memory while others are scored; choosing with one node's delay costs one distance in a hundred.
+// REQUIRES that the front was offered where to start.
+template <class Front, class Expansion, class Target>
+void best_first(const Graph& graph, int level, const Target& target, std::uint64_t max_distances, Front& front, Expansion& expansion,
+                Scratch& scratch, Walk& walk) {
+  Batch* coming = &scratch.batches[0];
+  Batch* present = &scratch.batches[1];
+  coming->count = present->count = 0;
+  for (;;) {
+    if (const Scored* const next = front.next()) {
+      if (walk.distances >= max_distances) {
+        walk.exhausted = true;
+        return;
+      }
+      const Node node = next->node;
+      front.expand();
+      expansion.gather(node, *coming);
+      ++walk.hops;
+      walk.distances += coming->count;
+      const Scored* const following = front.next();
+      if (following != nullptr && level == 0) graph.prefetch_links(following->node);
+    } else if (present->count == 0) {
+      return;
+    }
+    score(*present, *coming, graph, level, target, front);
+    std::swap(present, coming);
+  }
+}
+
+// SEARCH-LAYER of Malkov & Yashunin (Alg. 2), with a bound as well as a beam: leaves in scratch.hits the nearest nodes met.
+template <class Target>
+void search_nearest(const Graph& graph, int level, Scored start, const Target& target, const Beam& beam, Scratch& scratch, Walk& walk) {
+  scratch.visited.reset(graph.capacity());
+  scratch.visited.insert(start.node);
+  OpenFront front(beam, scratch);
+  OneHop expansion(graph, level, scratch);
+  front.offer(start, graph.row_of(start.node));
+  best_first(graph, level, target, beam.max_distances, front, expansion, scratch, walk);
+}
+
+// The same, where only those that accept(node, row) takes are hits. Every node is walked over, accepted or not.
 template <class Target, class Accept>
 void search_layer(const Graph& graph, int level, Scored start, const Target& target, const Accept& accept, const Beam& beam,
                   Scratch& scratch, Walk& walk) {
-  constexpr std::uint32_t kAhead = 8;  // vectors asked for before they are scored
-  std::vector<Scored>& frontier = scratch.frontier;
-  std::vector<Scored>& hits = scratch.hits;
   scratch.visited.reset(graph.capacity());
-  scratch.links.resize(graph.max_links(0));
-  scratch.rows.resize(graph.max_links(0));
-  frontier.clear();
-  hits.clear();
-
   scratch.visited.insert(start.node);
-  frontier.push_back(start);
-  if (accept(start.node, graph.row_of(start.node))) hits.push_back(start);
-
-  while (!frontier.empty()) {
-    const Scored current = frontier.front();
-    if (hits.size() >= beam.ef && current.distance > hits.front().distance) return;
-    if (walk.distances >= beam.max_distances) {
-      walk.exhausted = true;
-      return;
-    }
-    std::pop_heap(frontier.begin(), frontier.end(), NearestFirst());
-    frontier.pop_back();
-
-    const std::uint32_t count = graph.copy_links(current.node, level, scratch.links.data());
-    if (!frontier.empty() && level == 0) graph.prefetch_links(frontier.front().node);
-    std::uint32_t fresh = 0;
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const Node node = scratch.links[i];
-      if (!scratch.visited.insert(node)) continue;
-      scratch.links[fresh] = node;
-      scratch.rows[fresh] = graph.row_of(node);
-      if (fresh < kAhead) target.prefetch(scratch.rows[fresh]);
-      ++fresh;
-    }
-    ++walk.hops;
-    walk.distances += fresh;
-
-    for (std::uint32_t i = 0; i < fresh; ++i) {
-      if (i + kAhead < fresh) target.prefetch(scratch.rows[i + kAhead]);
-      const Scored met{target.distance(scratch.rows[i]), scratch.links[i]};
-      if (hits.size() >= beam.ef && !(met.distance < hits.front().distance)) continue;
-      frontier.push_back(met);
-      std::push_heap(frontier.begin(), frontier.end(), NearestFirst());
-      if (!accept(met.node, scratch.rows[i])) continue;
-      hits.push_back(met);
-      std::push_heap(hits.begin(), hits.end(), FarthestFirst());
-      if (hits.size() > beam.ef) {
-        std::pop_heap(hits.begin(), hits.end(), FarthestFirst());
-        hits.pop_back();
-      }
-    }
-  }
+  SweepFront<Accept> front(beam, accept, scratch);
+  OneHop expansion(graph, level, scratch);
+  front.offer(start, graph.row_of(start.node));
+  best_first(graph, level, target, beam.max_distances, front, expansion, scratch, walk);
 }
 
 }  // namespace vecdb

@@ -18,13 +18,15 @@ constexpr GraphOptions kOptions{4, 20, 9};
 constexpr GraphIdentity kIdentity{{1, 2, 3}, 7, 0, kDim, Metric::l2, 4};
 
 // As measured when the graph had half of these rows.
-constexpr GraphProfile profile_at(Row rows) { return rows < 2 ? GraphProfile{} : GraphProfile{rows / 2, 20, 120, 300, 1500, 10, 20, 40}; }
+constexpr GraphProfile profile_at(Row rows) {
+  return rows < 2 ? GraphProfile{} : GraphProfile{rows / 2, 20, 120, 300, 1500, 10, 20, 40, 1.2F, 1.1F, 250, 1400, 3};
+}
 
 // Positions in the header, as docs/file_format.md gives them.
 constexpr std::size_t kRowsAt = 64;
 constexpr std::size_t kProfileAt = 68;
-constexpr std::size_t kEntryAt = 104;
-constexpr std::size_t kSectionsAt = 116;
+constexpr std::size_t kEntryAt = 124;
+constexpr std::size_t kSectionsAt = 136;
 constexpr std::size_t kSectionBytes = 24;
 constexpr std::size_t kHeaderCrcAt = kSectionsAt + 3 * kSectionBytes;
 constexpr std::size_t kHeaderBytes = kHeaderCrcAt + 4;
@@ -100,6 +102,8 @@ TEST(a_saved_graph_comes_back_link_by_link) {
     CHECK_EQUAL(rows, loaded.state.rows);
     CHECK_EQUAL(55U, loaded.state.lsn);
     CHECK_EQUAL(profile_at(rows).ef100, loaded.state.profile.ef100);
+    CHECK_EQUAL(profile_at(rows).factor100, loaded.state.profile.factor100);
+    CHECK_EQUAL(profile_at(rows).largest_norm, loaded.state.profile.largest_norm);
     CHECK_EQUAL(profile_at(rows).rows, loaded.state.profile.rows);
     CHECK_EQUAL(made.graph.count(), loaded.graph->count());
     std::vector<Node> before(made.graph.max_links(0)), after(made.graph.max_links(0));

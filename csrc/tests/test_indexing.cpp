@@ -131,7 +131,7 @@ TEST(a_walk_that_gives_up_is_followed_by_an_exact_scan) {
   const auto found = [&](Strategy strategy, std::uint64_t max_distances, std::uint32_t ef) {
     Plan plan;
     plan.strategy = strategy;
-    plan.ef = ef;
+    plan.reach = Reach(ef);
     plan.max_distances = max_distances;
     RowSelection all;
     all.count = 3600;

@@ -11,6 +11,15 @@
 namespace vecdb::test {
 namespace {
 
+GraphProfile some_profile(Row rows) {
+  GraphProfile profile{rows, 60, 150, 1100, 2300, 15, 60, 90};
+  profile.factor10 = 1.15F;
+  profile.factor100 = 1.07F;
+  profile.bounded10 = 900;
+  profile.bounded100 = 2100;
+  return profile;
+}
+
 Workload workload_of(Row rows, std::uint64_t matching) {
   Workload workload;
   workload.dim = 100;
@@ -18,7 +27,7 @@ Workload workload_of(Row rows, std::uint64_t matching) {
   workload.total = rows;
   workload.cardinality = matching;
   workload.k = 10;
-  workload.profile = {rows, 60, 150, 1100, 2300, 15, 60, 90};
+  workload.profile = some_profile(rows);
   return workload;
 }
 
@@ -44,12 +53,15 @@ TEST(plan_never_spends_more_than_half_an_exact_scan_on_a_walk) {
     workload.k = static_cast<std::uint32_t>(1 + random() % 200);
     workload.ef = random() % 2 == 0 ? 0 : static_cast<std::uint32_t>(random() % 500);
     const auto ns = [&](std::uint64_t most) { return 1.0F + static_cast<float>(random() % most); };
-    workload.profile = {1 + static_cast<Row>(random() % workload.rows), 40, 130, 700, 2000, ns(20), ns(60), ns(100)};
+    workload.profile = some_profile(1 + static_cast<Row>(random() % workload.rows));
+    workload.profile.stream_ns = ns(20);
+    workload.profile.gather_ns = ns(60);
+    workload.profile.step_ns = ns(100);
     const Plan plan = choose_plan(workload);
     if (plan.strategy != Strategy::graph && plan.strategy != Strategy::sweep) continue;
     ++walks;
     CHECK(plan.cost_graph_ns < plan.cost_exact_ns / 2);
-    CHECK(plan.ef >= workload.k);
+    CHECK(plan.reach.ef >= workload.k);
     CHECK(plan.max_distances > 0);
     CHECK(static_cast<double>(plan.max_distances) * workload.profile.step_ns <= plan.cost_exact_ns / 2 + 1);
   }
@@ -82,20 +94,54 @@ TEST(plan_scans_when_exact_unmeasured_or_without_a_graph) {
   CHECK(std::isinf(plan.cost_graph_ns));
 }
 
-TEST(default_ef_grows_with_k_and_rows_and_stays_above_k) {
-  const GraphProfile profile{20000, 40, 130, 700, 2000, 15, 60, 90};
-  std::uint32_t last = 0;
-  for (std::uint32_t k = 1; k < 3000; k += 7) {
-    const std::uint32_t ef = default_ef(profile, k, 20000);
-    CHECK(ef >= last);
-    CHECK(ef > k);
-    CHECK(default_ef(profile, k, 200000) >= ef);
-    last = ef;
+TEST(a_default_reach_grows_with_k_and_rows_and_stays_above_k) {
+  GraphProfile bounded = some_profile(20000);
+  GraphProfile plain = bounded;
+  plain.factor10 = plain.factor100 = Reach::kNoFactor;
+  plain.bounded10 = plain.distances10;
+  plain.bounded100 = plain.distances100;
+  for (const GraphProfile& profile : {bounded, plain}) {
+    std::uint32_t last = 0;
+    double last_distances = 0;
+    for (std::uint32_t k = 1; k < 3000; k += 7) {
+      const Prospect prospect = default_prospect(profile, k, 20000);
+      CHECK(prospect.reach.ef >= last);
+      CHECK(prospect.reach.ef > k);
+      CHECK(prospect.distances >= last_distances);
+      const Prospect later = default_prospect(profile, k, 200000);
+      CHECK(later.reach.ef >= prospect.reach.ef);
+      CHECK(later.distances > prospect.distances);
+      last = prospect.reach.ef;
+      last_distances = prospect.distances;
+    }
   }
-  CHECK(default_ef(profile, 10, 20000) >= 40);
-  CHECK(default_ef(profile, 100, 20000) >= 130);
-  CHECK(walk_distances(profile, 40) == 700);
-  CHECK(std::abs(walk_distances(profile, 130) - 2000) < 1);
+  CHECK_EQUAL(60U, default_prospect(plain, 10, 20000).reach.ef);
+  CHECK_EQUAL(150U, default_prospect(plain, 100, 20000).reach.ef);
+  CHECK_EQUAL(1100.0, default_prospect(plain, 10, 20000).distances);
+  CHECK_EQUAL(Reach::kNoFactor, default_prospect(plain, 10, 20000).reach.factor);
+  CHECK_EQUAL(120U, default_prospect(bounded, 1, 20000).reach.ef);
+  CHECK_EQUAL(1.15F, default_prospect(bounded, 10, 20000).reach.factor);
+  CHECK_EQUAL(1.07F, default_prospect(bounded, 500, 20000).reach.factor);
+  CHECK_EQUAL(900.0, default_prospect(bounded, 10, 20000).distances);
+  const float amid = default_prospect(bounded, 30, 20000).reach.factor;
+  CHECK(amid > 1.07F && amid < 1.15F);
+}
+
+TEST(a_bound_that_only_k_10_has_is_not_used_for_more) {
+  GraphProfile profile = some_profile(20000);
+  profile.factor100 = Reach::kNoFactor;
+  CHECK_EQUAL(1.15F, default_prospect(profile, 10, 20000).reach.factor);
+  CHECK_EQUAL(Reach::kNoFactor, default_prospect(profile, 11, 20000).reach.factor);
+  CHECK_EQUAL(150U, default_prospect(profile, 100, 20000).reach.ef);
+}
+
+TEST(a_given_ef_is_a_plain_beam) {
+  const GraphProfile profile = some_profile(20000);
+  CHECK_EQUAL(77U, beam_prospect(profile, 77).reach.ef);
+  CHECK_EQUAL(Reach::kNoFactor, beam_prospect(profile, 77).reach.factor);
+  CHECK_EQUAL(1100.0, beam_prospect(profile, 60).distances);
+  CHECK(std::abs(beam_prospect(profile, 150).distances - 2300) < 1);
+  CHECK(beam_prospect(profile, 300).distances > 2300);
 }
 
 TEST(a_measured_profile_tells_easy_data_from_hard) {
@@ -117,7 +163,7 @@ TEST(a_measured_profile_tells_easy_data_from_hard) {
   }
   const GraphProfile easy = profile_of(line);
   const GraphProfile hard = profile_of(normal_values(random, kRows * kDim));
-  CHECK(easy.ef10 * 3 < hard.ef10);
+  CHECK(easy.distances10 * 3 < hard.distances10);
   CHECK(easy.ef10 <= easy.ef100);
   CHECK(hard.ef10 <= hard.ef100);
   CHECK_EQUAL(kRows, hard.rows);
@@ -139,6 +185,12 @@ TEST(a_nominal_profile_is_plausible_and_a_made_up_one_is_not) {
   CHECK(!is_plausible(profile));
   profile = nominal_profile(8);
   profile.ef100 = profile.ef10 - 1;
+  CHECK(!is_plausible(profile));
+  profile = nominal_profile(8);
+  profile.factor10 = 0.5F;
+  CHECK(!is_plausible(profile));
+  profile = nominal_profile(8);
+  profile.largest_norm = std::numeric_limits<float>::infinity();
   CHECK(!is_plausible(profile));
 }
 

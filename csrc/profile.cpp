@@ -1,0 +1,76 @@
+// Interpolation between what was measured.
+
+#include "profile.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace vecdb {
+
+namespace {
+
+constexpr double kFew = 10;
+constexpr double kMany = 100;
+
+// A walk's distances grow with about this power of ef: 0.85 on glove100 and wordnet alike.
+constexpr double kDistancesExponent = 0.85;
+// ef grows with this power of the rows: 0.36 on glove100 (12,000 to 200,000 rows), 0.49 on normal noise in 64 dimensions.
+constexpr double kGrowth = 0.42;
+// And with this power of k beyond 100, but it stays above k by a share.
+constexpr double kGrowthWithK = 0.75;
+constexpr double kOverK = 1.25;
+
+// Where k lies between 10 and 100, and by how much it exceeds 100.
+struct Place {
+  explicit Place(double k) : position(std::clamp(std::log10(std::max(k, kFew) / kFew), 0.0, 1.0)), excess(std::max(1.0, k / kMany)) {}
+
+  double between(double at_few, double at_many) const { return at_few * std::pow(at_many / at_few, position); }
+  // Data whose clusters hold less than 100 rows are hard for what looks beyond them: so most of the way is gone early.
+  double early_between(double at_few, double at_many) const { return at_few * std::pow(at_many / at_few, std::sqrt(position)); }
+
+  double position;
+  double excess;
+};
+
+}  // namespace
+
+bool is_plausible(const GraphProfile& profile) {
+  const auto is_cost = [](float value) { return value >= 0.1F && value <= 1e9F; };
+  const auto is_factor = [](float value) { return value >= 1 && value <= Reach::kNoFactor; };
+  return profile.ef10 >= 1 && profile.ef100 >= profile.ef10 && is_cost(profile.distances10) && is_cost(profile.distances100) &&
+         profile.distances100 >= profile.distances10 && is_cost(profile.stream_ns) && is_cost(profile.gather_ns) &&
+         is_cost(profile.step_ns) && is_factor(profile.factor10) && is_factor(profile.factor100) && is_cost(profile.bounded10) &&
+         is_cost(profile.bounded100) && profile.largest_norm >= 0 && profile.largest_norm <= std::numeric_limits<float>::max();
+}
+
+GraphProfile nominal_profile(std::uint32_t dim) {
+  // As measured for 100 and 384 dimensions of glove100 and wordnet.
+  const float bytes = static_cast<float>(dim) * sizeof(float);
+  GraphProfile profile{1, 100, 250, 1700, 3700, 6 + 0.04F * bytes, 30 + 0.1F * bytes, 60 + 0.12F * bytes};
+  profile.bounded10 = profile.distances10;
+  profile.bounded100 = profile.distances100;
+  return profile;
+}
+
+Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Row rows) {
+  const Place place(k);
+  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / profile.rows), kGrowth) * std::pow(place.excess, kGrowthWithK);
+  const double distances_growth = std::pow(growth, kDistancesExponent);
+  const double ef = std::max(place.early_between(profile.ef10, profile.ef100) * growth, kOverK * k);
+  const auto rounded = [](double value) { return static_cast<std::uint32_t>(std::min<double>(std::ceil(value), UINT32_MAX)); };
+  const bool has_bound = profile.factor10 != Reach::kNoFactor && (k <= kFew || profile.factor100 != Reach::kNoFactor);
+  if (!has_bound) return {Reach(rounded(ef)), place.between(profile.distances10, profile.distances100) * distances_growth};
+  const float factor = profile.factor10 + static_cast<float>(place.position) * (profile.factor100 - profile.factor10);
+  return {Reach(rounded(ef * GraphProfile::kRoom), k <= kFew ? profile.factor10 : factor, profile.largest_norm),
+          place.between(profile.bounded10, profile.bounded100) * distances_growth};
+}
+
+Prospect beam_prospect(const GraphProfile& profile, std::uint32_t ef) {
+  const double span = static_cast<double>(profile.ef100) / profile.ef10;
+  const double growth = static_cast<double>(profile.distances100) / profile.distances10;
+  const double exponent = span > 1.5 ? std::log(growth) / std::log(span) : kDistancesExponent;
+  return {Reach(ef), profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, std::clamp(exponent, 0.5, 1.0))};
+}
+
+}  // namespace vecdb

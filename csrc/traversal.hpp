@@ -1,0 +1,35 @@
+// The walk of a search, whatever it walks towards: a greedy descent, then best-first over level 0. Only allowed rows become hits, but the
+// walk goes over all, so that a filter cannot cut it off from them.
+// Thread rule: as Graph's const calls.
+#pragma once
+
+#include "graph.hpp"
+#include "scratch.hpp"
+#include "search.hpp"
+#include "walk.hpp"
+
+namespace vecdb {
+
+// Rows that were linked after allowed was made are few, so they may be hits of a walk, and be left out afterwards.
+constexpr Node kStragglers = 256;
+
+inline bool is_open(const Graph& graph, const RowSet& allowed) {
+  return allowed.bits == nullptr && graph.count() <= std::uint64_t{allowed.limit} + kStragglers;
+}
+
+// Leaves the nearest nodes met in scratch.hits; some may stand for rows at or beyond allowed.limit. REQUIRES a graph that is not empty.
+template <class Target>
+void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, Scratch& scratch, Walk& walk) {
+  const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
+  if (is_open(graph, allowed)) {
+    search_nearest(graph, 0, start, target, beam, scratch, walk);
+    return;
+  }
+  const auto accept = [&allowed](Node, Row row) { return allowed.contains(row); };
+  search_layer(graph, 0, start, target, accept, beam, scratch, walk);
+}
+
+// The beam of a search for the best k. query_values are the query's, of vectors.dim().
+Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values, std::uint64_t max_distances);
+
+}  // namespace vecdb
