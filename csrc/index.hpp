@@ -85,7 +85,7 @@ class Index {
   void change(const vecdb_changes& changes, struct PreparedEntries& entries);
   void check_offsets(const Offset* offsets, std::uint64_t count) const;
   void check_whole() const;
-  Selection select_live(const Program& program) const;
+  Catalogue catalogue() const;
 
   FairSharedMutex state_;  // guards what follows, as the fields say
   std::uint64_t version_ = 0;

@@ -83,9 +83,7 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 }
 
 // REQUIRES the state lock, shared.
-Selection Index::select_live(const Program& program) const {
-  return evaluate(program, {tags_, &columns_, &points_, live_.value(), live_count_});
-}
+Catalogue Index::catalogue() const { return {tags_, &columns_, &points_, live_.value(), live_count_}; }
 
 // Takes the cheapest cover instead of the plan where it is cheaper; else leaves in target.missed what would have been much cheaper.
 void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target) {
@@ -121,7 +119,7 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    offsets = select_live(program);
+    offsets = evaluate(program, catalogue());
     target.field = field.snapshot();
     covers = field.links().covers(program, tags_);
     target.version = version_;
@@ -175,7 +173,7 @@ vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
 Index::Found Index::count(const Program& program) {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
-  return {version_, select_live(program).count, {}};
+  return {version_, count_matches(program, catalogue()), {}};
 }
 
 Index::Found Index::select(const Program& program) {
@@ -185,7 +183,7 @@ Index::Found Index::select(const Program& program) {
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    selection = select_live(program);
+    selection = evaluate(program, catalogue());
     live = live_.lease();
     found.version = version_;
   }
@@ -193,9 +191,7 @@ Index::Found Index::select(const Program& program) {
   if (selection.form == Selection::Form::list) {
     found.offsets = std::move(selection.list);
   } else {
-    found.offsets.reserve(selection.count);
-    const Bitset& bits = selection.form == Selection::Form::all ? *live : selection.bits;
-    bits.for_each([&](Offset offset) { found.offsets.push_back(offset); });
+    found.offsets = (selection.form == Selection::Form::all ? *live : selection.bits).positions(selection.count);
   }
   return found;
 }
