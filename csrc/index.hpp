@@ -24,6 +24,7 @@
 #include "linked_walk.hpp"
 #include "plan.hpp"
 #include "searcher.hpp"
+#include "selection_cache.hpp"
 #include "tags.hpp"
 #include "vecdb.h"
 
@@ -71,7 +72,7 @@ class Index {
   struct Target {
     std::uint64_t version = 0;
     Field::Snapshot field;
-    RowSelection rows;
+    std::shared_ptr<const RowSelection> rows;
     Plan plan;
     LinkedRows links;  // to be searched when the plan says so
     LinkCover missed;  // would have been much cheaper, had its tags links
@@ -97,6 +98,8 @@ class Index {
   GeoColumns points_;
   bool is_broken_ = false;  // memory ran out in the middle of a change
   std::vector<std::unique_ptr<Field>> fields_;
+
+  SelectionCache selections_;  // cleared under the exclusive side of the state lock
 
   std::mutex rows_mutex_;  // held while rows are stored
   ScratchPool scratches_;

@@ -108,7 +108,7 @@ void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, 
   }
   // Links that are there already are no worse by much: others would cost memory for little.
   if (least < 2 * least_missed) target.missed = {};
-  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, target.rows, target.field);
+  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, *target.rows, target.field);
 }
 
 Index::Target Index::take_target(const vecdb_search& search, const Field& field) {
@@ -116,21 +116,27 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   Target target;
   Selection offsets;
   std::vector<LinkCover> covers;
+  SelectionCache::Epoch epoch = 0;
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    offsets = evaluate(program, catalogue());
     target.field = field.snapshot();
     covers = field.links().covers(program, tags_);
     target.version = version_;
+    epoch = selections_.epoch();
+    if (!program.is_all()) target.rows = selections_.find(field.number(), program);
+    if (target.rows == nullptr) offsets = evaluate(program, catalogue());
   }
-  target.rows = rows_of(std::move(offsets), target.field);
+  if (target.rows == nullptr) {
+    target.rows = std::make_shared<const RowSelection>(rows_of(std::move(offsets), target.field));
+    if (!program.is_all()) selections_.put(epoch, field.number(), program, target.rows);
+  }
   Workload workload;
   workload.dim = field.vectors().dim();
   workload.rows = target.field.map.rows();
   workload.indexed = target.field.graph.indexed;
   workload.total = target.field.live_count;
-  workload.cardinality = target.rows.count;
+  workload.cardinality = target.rows->count;
   workload.k = search.k;
   workload.ef = search.ef;
   workload.profile = target.field.graph.profile;
@@ -148,14 +154,14 @@ void Index::note_links(LinkedSets& links, const Target& target, std::uint64_t se
 vecdb_plan Index::plan(const vecdb_search& search) {
   const Field& searched = field(search.field);
   const Target target = take_target(search, searched);
-  return to_c(target.plan, target.version, target.field, target.rows, target.links);
+  return to_c(target.plan, target.version, target.field, *target.rows, target.links);
 }
 
 vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   Field& searched = field(search.field);
   check_search(search, searched);
   Target target = take_target(search, searched);
-  const vecdb_plan plan = to_c(target.plan, target.version, target.field, target.rows, target.links);
+  const vecdb_plan plan = to_c(target.plan, target.version, target.field, *target.rows, target.links);
   note_links(searched.links(), target, search.query_count);
   const Searcher searcher({searched.vectors(), ids_, target.field, scratches_, &target.links}, std::move(target.rows), target.plan,
                           search.k, search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
