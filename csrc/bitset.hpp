@@ -23,26 +23,21 @@ constexpr int count_of(std::uint64_t word) {
   return static_cast<int>((word * 0x0101010101010101U) >> 56);
 }
 
-inline std::uint64_t count_portable(const std::uint64_t* words, std::size_t count) {
-  std::uint64_t total = 0;
-  for (std::size_t i = 0; i < count; ++i) total += static_cast<std::uint64_t>(__builtin_popcountll(words[i]));
-  return total;
-}
+// How many bits are set in count words of a, of a & b, of a & ~b. The best loop that the CPU can run is chosen once.
+std::uint64_t count_words(const std::uint64_t* a, std::size_t count);
+std::uint64_t count_and(const std::uint64_t* a, const std::uint64_t* b, std::size_t count);
+std::uint64_t count_and_not(const std::uint64_t* a, const std::uint64_t* b, std::size_t count);
 
-#if defined(__x86_64__)
-__attribute__((target("popcnt"))) inline std::uint64_t count_popcnt(const std::uint64_t* words, std::size_t count) {
-  std::uint64_t total = 0;
-  for (std::size_t i = 0; i < count; ++i) total += static_cast<std::uint64_t>(__builtin_popcountll(words[i]));
-  return total;
-}
+// The three loops of one set of instructions.
+struct Counters {
+  const char* name;
+  std::uint64_t (*words)(const std::uint64_t* a, std::size_t count);
+  std::uint64_t (*in_both)(const std::uint64_t* a, const std::uint64_t* b, std::size_t count);
+  std::uint64_t (*in_first)(const std::uint64_t* a, const std::uint64_t* b, std::size_t count);
+};
 
-inline std::uint64_t count_words(const std::uint64_t* words, std::size_t count) {
-  static const bool has_popcnt = __builtin_cpu_supports("popcnt") != 0;
-  return has_popcnt ? count_popcnt(words, count) : count_portable(words, count);
-}
-#else
-inline std::uint64_t count_words(const std::uint64_t* words, std::size_t count) { return count_portable(words, count); }
-#endif
+// Every set that this CPU can run, the one in use last.
+std::vector<Counters> available_counters();
 
 }  // namespace bits
 
@@ -82,6 +77,9 @@ class Bitset {
   }
 
   std::uint64_t count() const { return bits::count_words(words_.data(), words_.size()); }
+  std::uint64_t count_and(const Bitset& other) const {
+    return bits::count_and(words_.data(), other.words_.data(), std::min(words_.size(), other.words_.size()));
+  }
 
   void and_with(const Bitset& other) {
     const std::size_t common = std::min(words_.size(), other.words_.size());
@@ -97,6 +95,14 @@ class Bitset {
   // REQUIRES: other.size() <= size().
   void or_with(const Bitset& other) {
     for (std::size_t i = 0; i < other.words_.size(); ++i) words_[i] |= other.words_[i];
+  }
+
+  // The positions, ascending. REQUIRES: count is how many there are.
+  std::vector<std::uint32_t> positions(std::uint64_t count) const {
+    std::vector<std::uint32_t> found(count);
+    std::uint32_t* to = found.data();
+    for_each([&to](std::uint32_t position) { *to++ = position; });
+    return found;
   }
 
   template <class Visit>

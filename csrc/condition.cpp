@@ -236,7 +236,7 @@ class Evaluator {
     if (column == nullptr) return OffsetSet::none();
     const ColumnRange range = range_of(operands);
     const std::uint64_t most = column->count_at_most(range);
-    if (most > universe_ / 64) {
+    if (!fits_list(most, universe_)) {
       Bitset bits(universe_);
       column->for_each(range, [&](Offset offset) { bits.set(offset); });
       return OffsetSet::of_bits(std::move(bits));
@@ -244,9 +244,7 @@ class Evaluator {
     std::vector<Offset> found;
     found.reserve(most);
     column->for_each(range, [&](Offset offset) { found.push_back(offset); });
-    std::sort(found.begin(), found.end());
-    found.erase(std::unique(found.begin(), found.end()), found.end());
-    return OffsetSet::of_list(std::move(found));
+    return sorted_set(std::move(found), universe_);
   }
 
   OffsetSet in_area(const std::uint64_t* operands) const {
@@ -273,10 +271,20 @@ Selection everything(const Catalogue& catalogue) {
   return selection;
 }
 
+Selection select_list(std::vector<Offset> offsets) {
+  Selection selection;
+  selection.form = Selection::Form::list;
+  selection.count = offsets.size();
+  selection.list = std::move(offsets);
+  return selection;
+}
+
 Selection select_bits(Bitset bits) {
+  const std::uint64_t count = bits.count();
+  if (fits_list(count, bits.size())) return select_list(bits.positions(count));
   Selection selection;
   selection.form = Selection::Form::bits;
-  selection.count = bits.count();
+  selection.count = count;
   selection.bits = std::move(bits);
   return selection;
 }
@@ -323,16 +331,29 @@ Selection evaluate(const Program& program, const Catalogue& catalogue) {
   if (!set.is_list()) {
     Bitset bits = std::move(set).take_bits();
     bits.resize(catalogue.live.size());
-    bits.and_with(catalogue.live);
+    if (!catalogue.all_live()) bits.and_with(catalogue.live);
     return select_bits(std::move(bits));
   }
-  Selection selection;
-  selection.form = Selection::Form::list;
-  selection.list = std::move(set).take_list();
-  const auto is_dead = [&](Offset offset) { return !catalogue.live.contains(offset); };
-  selection.list.erase(std::remove_if(selection.list.begin(), selection.list.end(), is_dead), selection.list.end());
-  selection.count = selection.list.size();
-  return selection;
+  std::vector<Offset> offsets = std::move(set).take_list();
+  if (!catalogue.all_live()) {
+    const auto is_dead = [&](Offset offset) { return !catalogue.live.contains(offset); };
+    offsets.erase(std::remove_if(offsets.begin(), offsets.end(), is_dead), offsets.end());
+  }
+  return select_list(std::move(offsets));
+}
+
+std::uint64_t count_matches(const Program& program, const Catalogue& catalogue) {
+  if (program.is_all()) return catalogue.live_count;
+  const OffsetSet set = Evaluator(catalogue).run(program);
+  std::uint64_t listed = 0;
+  if (!set.is_list()) {
+    listed = set.bits().count_and(catalogue.live);
+  } else if (catalogue.all_live()) {
+    listed = set.list_size();
+  } else {
+    set.for_each_listed([&](Offset offset) { listed += catalogue.live.contains(offset) ? 1 : 0; });
+  }
+  return set.is_complement() ? catalogue.live_count - listed : listed;
 }
 
 }  // namespace vecdb

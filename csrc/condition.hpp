@@ -52,8 +52,12 @@ struct Catalogue {
   const GeoColumns* points;  // nullptr: likewise
   const Bitset& live;        // its size bounds the offsets of tags and columns
   std::uint64_t live_count;
+
+  bool all_live() const { return live_count == live.size(); }
 };
 
 Selection evaluate(const Program& program, const Catalogue& catalogue);
+// How many there are, without making the set where that can be told from its parts.
+std::uint64_t count_matches(const Program& program, const Catalogue& catalogue);
 
 }  // namespace vecdb

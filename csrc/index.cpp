@@ -100,6 +100,7 @@ std::uint64_t Index::apply(const vecdb_changes& changes) {
       if (changes.count != 0) field->make_room(changes.count, changes.present + std::size_t{field->number()} * changes.count);
     }
     ids_.append(id_batch(changes));
+    selections_.clear();
     try {
       change(changes, entries);
     } catch (...) {
@@ -148,6 +149,7 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
 
 void Index::drop_tags(const std::uint64_t* tags, std::uint64_t count) {
   const std::unique_lock<FairSharedMutex> lock(state_);
+  selections_.clear();
   for (std::uint64_t i = 0; i < count; ++i) {
     tags_.drop(tags[i]);
     for (const std::unique_ptr<Field>& field : fields_) field->links().drop(tags[i]);
@@ -163,6 +165,7 @@ void Index::unlink_tags(std::uint32_t number, const Tag* tags, std::uint64_t cou
 
 void Index::drop_column(std::uint32_t column) {
   const std::unique_lock<FairSharedMutex> lock(state_);
+  selections_.clear();
   columns_.drop(column);
   points_.drop(column);
 }

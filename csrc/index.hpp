@@ -24,6 +24,7 @@
 #include "linked_walk.hpp"
 #include "plan.hpp"
 #include "searcher.hpp"
+#include "selection_cache.hpp"
 #include "tags.hpp"
 #include "vecdb.h"
 
@@ -72,7 +73,7 @@ class Index {
   struct Target {
     std::uint64_t version = 0;
     Field::Snapshot field;
-    RowSelection rows;
+    std::shared_ptr<const RowSelection> rows;
     Plan plan;
     LinkedRows links;  // to be searched when the plan says so
     LinkCover missed;  // would have been much cheaper, had its tags links
@@ -86,7 +87,7 @@ class Index {
   void change(const vecdb_changes& changes, struct PreparedEntries& entries);
   void check_offsets(const Offset* offsets, std::uint64_t count) const;
   void check_whole() const;
-  Selection select_live(const Program& program) const;
+  Catalogue catalogue() const;
 
   FairSharedMutex state_;  // guards what follows, as the fields say
   std::uint64_t version_ = 0;
@@ -98,6 +99,8 @@ class Index {
   GeoColumns points_;
   bool is_broken_ = false;  // memory ran out in the middle of a change
   std::vector<std::unique_ptr<Field>> fields_;
+
+  SelectionCache selections_;  // cleared under the exclusive side of the state lock
 
   std::mutex rows_mutex_;  // held while rows are stored
   ScratchPool scratches_;

@@ -83,9 +83,7 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 }
 
 // REQUIRES the state lock, shared.
-Selection Index::select_live(const Program& program) const {
-  return evaluate(program, {tags_, &columns_, &points_, live_.value(), live_count_});
-}
+Catalogue Index::catalogue() const { return {tags_, &columns_, &points_, live_.value(), live_count_}; }
 
 // Takes the cheapest cover instead of the plan where it is cheaper; else leaves in target.missed what would have been much cheaper.
 void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target) {
@@ -110,7 +108,7 @@ void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, 
   }
   // Where the links that are there do nearly as well, others would cost memory for little.
   if (least < 2 * least_missed) target.missed = {};
-  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, target.rows, target.field);
+  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, *target.rows, target.field);
 }
 
 Index::Target Index::take_target(const vecdb_search& search, const Field& field) {
@@ -118,21 +116,27 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   Target target;
   Selection offsets;
   std::vector<LinkCover> covers;
+  SelectionCache::Epoch epoch = 0;
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    offsets = select_live(program);
     target.field = field.snapshot();
     covers = field.links().covers(program, tags_);
     target.version = version_;
+    epoch = selections_.epoch();
+    if (!program.is_all()) target.rows = selections_.find(field.number(), program);
+    if (target.rows == nullptr) offsets = evaluate(program, catalogue());
   }
-  target.rows = rows_of(std::move(offsets), target.field);
+  if (target.rows == nullptr) {
+    target.rows = std::make_shared<const RowSelection>(rows_of(std::move(offsets), target.field));
+    if (!program.is_all()) selections_.put(epoch, field.number(), program, target.rows);
+  }
   Workload workload;
   workload.dim = field.vectors().dim();
   workload.rows = target.field.map.rows();
   workload.indexed = target.field.graph.indexed;
   workload.total = target.field.live_count;
-  workload.cardinality = target.rows.count;
+  workload.cardinality = target.rows->count;
   workload.k = search.k;
   workload.ef = search.ef;
   workload.profile = target.field.graph.profile;
@@ -150,14 +154,14 @@ void Index::note_links(LinkedSets& links, const Target& target, std::uint64_t se
 vecdb_plan Index::plan(const vecdb_search& search) {
   const Field& searched = field(search.field);
   const Target target = take_target(search, searched);
-  return to_c(target.plan, target.version, target.field, target.rows, target.links);
+  return to_c(target.plan, target.version, target.field, *target.rows, target.links);
 }
 
 vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   Field& searched = field(search.field);
   check_search(search, searched);
   Target target = take_target(search, searched);
-  const vecdb_plan plan = to_c(target.plan, target.version, target.field, target.rows, target.links);
+  const vecdb_plan plan = to_c(target.plan, target.version, target.field, *target.rows, target.links);
   note_links(searched.links(), target, search.query_count);
   const Searcher searcher({searched.vectors(), ids_, target.field, scratches_, &target.links}, std::move(target.rows), target.plan,
                           search.k, search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
@@ -175,7 +179,7 @@ vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
 Index::Found Index::count(const Program& program) {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
-  return {version_, select_live(program).count, {}};
+  return {version_, count_matches(program, catalogue()), {}};
 }
 
 Index::Found Index::select(const Program& program) {
@@ -185,7 +189,7 @@ Index::Found Index::select(const Program& program) {
   {
     const std::shared_lock<FairSharedMutex> lock(state_);
     check_whole();
-    selection = select_live(program);
+    selection = evaluate(program, catalogue());
     live = live_.lease();
     found.version = version_;
   }
@@ -193,9 +197,7 @@ Index::Found Index::select(const Program& program) {
   if (selection.form == Selection::Form::list) {
     found.offsets = std::move(selection.list);
   } else {
-    found.offsets.reserve(selection.count);
-    const Bitset& bits = selection.form == Selection::Form::all ? *live : selection.bits;
-    bits.for_each([&](Offset offset) { found.offsets.push_back(offset); });
+    found.offsets = (selection.form == Selection::Form::all ? *live : selection.bits).positions(selection.count);
   }
   return found;
 }

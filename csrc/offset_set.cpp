@@ -12,7 +12,8 @@ namespace {
 // Beyond one offset in this many a bitset is quicker to fill than a list is to sort.
 constexpr std::size_t kListShare = 64;
 
-bool fits_list(std::size_t count, Offset universe) { return count <= std::max<std::size_t>(16, universe / kListShare); }
+// From one offset in this many on, setting bits and reading them back in order is quicker than sorting.
+constexpr std::size_t kSortShare = 2048;
 
 // Keep the offsets that the set contains. Both ascend, so the look-up moves on from the last place, in growing steps.
 void keep_members(std::vector<Offset>& offsets, const OffsetSet& set) {
@@ -48,9 +49,7 @@ OffsetSet union_of_listed(std::vector<OffsetSet> sets, Offset universe) {
     std::vector<Offset> merged;
     merged.reserve(total);
     for (const OffsetSet& set : sets) merged.insert(merged.end(), set.list(), set.list() + set.list_size());
-    std::sort(merged.begin(), merged.end());
-    merged.erase(std::unique(merged.begin(), merged.end()), merged.end());
-    return OffsetSet::of_list(std::move(merged));
+    return sorted_set(std::move(merged), universe);
   }
   Bitset bits(universe);
   for (const OffsetSet& set : sets) {
@@ -71,7 +70,105 @@ void subtract(Bitset& bits, const OffsetSet& set) {
   for (std::size_t i = 0; i < set.list_size() && set.list()[i] < bits.size(); ++i) bits.reset(set.list()[i]);
 }
 
+// How many sets each offset is in, as binary numbers that lie across bitsets: bit i of plane p is digit p of offset i's number.
+class Tallies {
+ public:
+  Tallies(Offset universe, std::size_t sets) : universe_(universe) {
+    for (; sets != 0; sets >>= 1) planes_.emplace_back(universe);
+  }
+
+  void add(const OffsetSet& set) {
+    if (set.is_list() && !set.is_complement()) {
+      set.for_each_listed([this](Offset offset) {
+        for (std::size_t p = 0; carried(p, offset); ++p) {
+        }
+      });
+      return;
+    }
+    if (set.is_list()) {
+      Bitset listed(universe_);
+      set.for_each_listed([&](Offset offset) { listed.set(offset); });
+      add_words(listed, ~std::uint64_t{0});
+    } else {
+      add_words(set.bits(), set.is_complement() ? ~std::uint64_t{0} : 0);
+    }
+  }
+
+  Bitset at_least(std::uint64_t min) const {
+    Bitset result(universe_);
+    for (std::size_t w = 0; w < result.word_count(); ++w) {
+      // From the highest digit down: greater so far, or equal so far.
+      std::uint64_t greater = 0;
+      std::uint64_t equal = ~std::uint64_t{0};
+      for (std::size_t p = planes_.size(); p-- > 0;) {
+        const std::uint64_t digit = planes_[p].words()[w];
+        if ((min >> p & 1) != 0) {
+          equal &= digit;
+        } else {
+          greater |= equal & digit;
+          equal &= ~digit;
+        }
+      }
+      result.words()[w] = greater | equal;
+    }
+    result.resize(universe_);  // beyond it, complements were counted
+    return result;
+  }
+
+ private:
+  bool carried(std::size_t plane, Offset offset) {
+    Bitset& digits = planes_[plane];
+    if (!digits.contains(offset)) {
+      digits.set(offset);
+      return false;
+    }
+    digits.reset(offset);
+    return true;
+  }
+
+  void add_words(const Bitset& bits, std::uint64_t flipped) {
+    for (std::size_t w = 0; w < planes_.front().word_count(); ++w) {
+      std::uint64_t carry = (w < bits.word_count() ? bits.words()[w] : 0) ^ flipped;
+      for (std::size_t p = 0; carry != 0; ++p) {
+        std::uint64_t& digits = planes_[p].words()[w];
+        const std::uint64_t sum = digits ^ carry;
+        carry &= digits;
+        digits = sum;
+      }
+    }
+  }
+
+  const Offset universe_;
+  std::vector<Bitset> planes_;
+};
+
+OffsetSet listed_at_least(const std::vector<OffsetSet>& sets, std::uint64_t min) {
+  std::vector<Offset> all;
+  for (const OffsetSet& set : sets) all.insert(all.end(), set.list(), set.list() + set.list_size());
+  std::sort(all.begin(), all.end());
+  std::vector<Offset> often;
+  for (auto first = all.begin(); first != all.end();) {
+    const auto last = std::find_if(first, all.end(), [first](Offset offset) { return offset != *first; });
+    if (static_cast<std::uint64_t>(last - first) >= min) often.push_back(*first);
+    first = last;
+  }
+  return OffsetSet::of_list(std::move(often));
+}
+
 }  // namespace
+
+bool fits_list(std::uint64_t count, Offset universe) { return count <= std::max<std::uint64_t>(16, universe / kListShare); }
+
+OffsetSet sorted_set(std::vector<Offset> offsets, Offset universe) {
+  if (offsets.size() <= std::max<std::size_t>(64, universe / kSortShare)) {
+    std::sort(offsets.begin(), offsets.end());
+    offsets.erase(std::unique(offsets.begin(), offsets.end()), offsets.end());
+    return OffsetSet::of_list(std::move(offsets));
+  }
+  Bitset bits(universe);
+  for (const Offset offset : offsets) bits.set(offset);
+  return OffsetSet::of_list(bits.positions(bits.count()));
+}
 
 OffsetSet OffsetSet::of_list(std::vector<Offset> offsets) {
   OffsetSet set;
@@ -151,18 +248,16 @@ OffsetSet in_at_least(std::vector<OffsetSet> sets, std::uint64_t min, Offset uni
   if (min > sets.size()) return OffsetSet::none();
   if (min == 1) return union_of(std::move(sets), universe);
   if (min == sets.size()) return intersection(std::move(sets), universe);
-  // A complement counts once for every offset, less once for those that it lists.
-  const auto complements = std::count_if(sets.begin(), sets.end(), [](const OffsetSet& set) { return set.is_complement(); });
-  std::vector<std::int32_t> counts(universe, static_cast<std::int32_t>(complements));
+  std::uint64_t total = 0;
+  bool lists_only = true;
   for (const OffsetSet& set : sets) {
-    const std::int32_t step = set.is_complement() ? -1 : 1;
-    set.for_each_listed([&](Offset offset) { counts[offset] += step; });
+    lists_only = lists_only && set.is_list() && !set.is_complement();
+    total += set.list_size();
   }
-  Bitset bits(universe);
-  for (Offset offset = 0; offset < universe; ++offset) {
-    if (counts[offset] >= static_cast<std::int64_t>(min)) bits.set(offset);
-  }
-  return OffsetSet::of_bits(std::move(bits));
+  if (lists_only && fits_list(total, universe)) return listed_at_least(sets, min);
+  Tallies tallies(universe, sets.size());
+  for (const OffsetSet& set : sets) tallies.add(set);
+  return OffsetSet::of_bits(tallies.at_least(min));
 }
 
 }  // namespace vecdb

@@ -60,6 +60,12 @@ class OffsetSet {
   bool complement_ = false;
 };
 
+// Whether so many offsets are better listed than kept as one bit for each of universe.
+bool fits_list(std::uint64_t count, Offset universe);
+
+// The offsets in order, each once: of these, in any order. REQUIRES: all are below universe.
+OffsetSet sorted_set(std::vector<Offset> offsets, Offset universe);
+
 // Offsets are below universe, which bounds the cost: O(universe / 64) words a set, or the length of the shortest list.
 OffsetSet intersection(std::vector<OffsetSet> sets, Offset universe);
 OffsetSet union_of(std::vector<OffsetSet> sets, Offset universe);

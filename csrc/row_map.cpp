@@ -2,6 +2,8 @@
 
 #include "row_map.hpp"
 
+#include <algorithm>
+
 namespace vecdb {
 
 namespace {
@@ -32,10 +34,8 @@ void RowMap::append(Offset first, std::uint32_t count, const std::uint8_t* prese
   }
 }
 
-std::optional<Row> RowMap::View::row_of(Offset offset) const {
-  if (offset < identity_) return offset;
-  Row low = identity_;
-  Row high = rows_;
+// The first row of [low, high) whose offset is not below this; high without one.
+Row RowMap::View::first_from(Offset offset, Row low, Row high) const {
   while (low < high) {
     const Row middle = low + (high - low) / 2;
     if (offset_of(middle) < offset) {
@@ -44,15 +44,26 @@ std::optional<Row> RowMap::View::row_of(Offset offset) const {
       high = middle;
     }
   }
-  if (low == rows_ || offset_of(low) != offset) return std::nullopt;
   return low;
+}
+
+std::optional<Row> RowMap::View::row_of(Offset offset) const {
+  if (offset < identity_) return offset;
+  const Row row = first_from(offset, identity_, rows_);
+  if (row == rows_ || offset_of(row) != offset) return std::nullopt;
+  return row;
 }
 
 std::vector<Row> RowMap::View::rows_of(const std::vector<Offset>& offsets) const {
   std::vector<Row> rows;
   rows.reserve(offsets.size());
+  Row row = 0;
   for (const Offset offset : offsets) {
-    if (const std::optional<Row> row = row_of(offset)) rows.push_back(*row);
+    if (row == rows_) break;
+    // Offsets grow at least as fast as rows do, so that the place is not far.
+    const Offset here = offset_of(row);
+    if (offset > here) row = first_from(offset, row + 1, std::min<Row>(rows_ - row, offset - here + 1) + row);
+    if (row < rows_ && offset_of(row) == offset) rows.push_back(row);
   }
   return rows;
 }
@@ -67,9 +78,9 @@ Bitset RowMap::View::rows_of(const Bitset& offsets) const {
       const std::uint64_t mask = run == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << run) - 1;
       words[first >> 6] = window(offsets, start) & mask;
     } else {
-      for (Row row = first; row < first + run; ++row) {
-        if (offsets.contains(offset_of(row))) rows.set(row);
-      }
+      std::uint64_t word = 0;
+      for (Row i = 0; i < run; ++i) word |= static_cast<std::uint64_t>(offsets.contains(offset_of(first + i))) << i;
+      words[first >> 6] = word;
     }
     first += run;
     if (run < 64) break;

@@ -32,6 +32,8 @@ class RowMap {
     Bitset rows_of(const Bitset& offsets) const;
 
    private:
+    Row first_from(Offset offset, Row low, Row high) const;
+
     const StableArray<Offset>* offsets_ = nullptr;
     Row rows_ = 0;
     Row identity_ = 0;  // rows below this are their own offsets

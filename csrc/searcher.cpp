@@ -33,6 +33,11 @@ std::vector<TileOf<AnyQuery>> tiles_of(const std::vector<AnyQuery>& queries, std
   return tiles;
 }
 
+std::vector<Row> below(Row end, std::vector<Row> ascending) {
+  ascending.erase(std::lower_bound(ascending.begin(), ascending.end(), end), ascending.end());
+  return ascending;
+}
+
 }  // namespace
 
 RowSelection rows_of(Selection offsets, const Field::Snapshot& field) {
@@ -43,7 +48,7 @@ RowSelection rows_of(Selection offsets, const Field::Snapshot& field) {
       rows.count = field.live_count;
       break;
     case Selection::Form::list:
-      rows.list = field.map.rows_of(offsets.list);
+      rows.list = field.map.is_identity() ? below(field.map.rows(), std::move(offsets.list)) : field.map.rows_of(offsets.list);
       rows.count = rows.list.size();
       break;
     case Selection::Form::bits:
@@ -58,35 +63,35 @@ RowSelection rows_of(Selection offsets, const Field::Snapshot& field) {
   return rows;
 }
 
-Searcher::Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k, Accuracy accuracy)
+Searcher::Searcher(const Parts& parts, std::shared_ptr<const RowSelection> selection, const Plan& plan, std::uint32_t k, Accuracy accuracy)
     : parts_(parts),
       selection_(std::move(selection)),
       plan_(plan),
       k_(k),
       // Where all that match would be scored by their rows anyway, codes decide nothing.
-      uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr && selection_.count > rerank_depth(k)),
+      uses_codes_(accuracy == Accuracy::approximate && parts.vectors.codes() != nullptr && selection_->count > rerank_depth(k)),
       ties_(parts_) {
-  if (is_walk(plan_.strategy) && selection_.form == Selection::Form::list) {
-    selection_.bits = Bitset(parts_.field.map.rows());
-    for (const Row row : selection_.list) selection_.bits.set(row);
-    selection_.form = Selection::Form::bits;
+  if (is_walk(plan_.strategy) && selection_->form == Selection::Form::list) {
+    bits_of_list_ = Bitset(parts_.field.map.rows());
+    for (const Row row : selection_->list) bits_of_list_.set(row);
   }
 }
 
 RowSet Searcher::allowed(Row limit) const {
-  if (selection_.form == Selection::Form::bits) return {selection_.bits.words(), limit};
+  if (selection_->form == Selection::Form::bits) return {selection_->bits.words(), limit};
+  if (selection_->form == Selection::Form::list) return {bits_of_list_.words(), limit};
   const bool is_every_row = parts_.field.live_count == parts_.field.map.rows();
   return {is_every_row ? nullptr : parts_.field.live->words(), limit};
 }
 
 template <class Asked, class Rankings>
 void Searcher::scan(const Asked& asked, Row first, Row last, Rankings&& rankings) const {
-  if (selection_.form != Selection::Form::list) {
+  if (selection_->form != Selection::Form::list) {
     scan_range(parts_.vectors, asked, first, last, allowed(last), rankings);
     return;
   }
-  const auto begin = std::lower_bound(selection_.list.begin(), selection_.list.end(), first);
-  const auto end = std::lower_bound(begin, selection_.list.end(), last);
+  const auto begin = std::lower_bound(selection_->list.begin(), selection_->list.end(), first);
+  const auto end = std::lower_bound(begin, selection_->list.end(), last);
   if (begin != end) scan_list(parts_.vectors, asked, &*begin, static_cast<std::size_t>(end - begin), rankings);
 }
 
@@ -126,13 +131,13 @@ bool Searcher::walk(const Query& query, Ranking& ranking) const {
   const ScratchPool::Lease scratch = parts_.scratches.take();
   if (plan_.strategy == Strategy::tag) {
     return search_links(*parts_.links, parts_.vectors, query, allowed(parts_.field.map.rows()), plan_, *scratch, ranking) &&
-           ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
+           ranking.size() >= std::min<std::uint64_t>(k_, selection_->count);
   }
   const Walk walk =
       search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.reach, plan_.max_distances, *scratch, ranking);
   if (walk.exhausted) return false;
   scan_tail(query, ranking);
-  return ranking.size() >= std::min<std::uint64_t>(k_, selection_.count);
+  return ranking.size() >= std::min<std::uint64_t>(k_, selection_->count);
 }
 
 void Searcher::run(const float* queries, std::uint64_t first, std::uint64_t last, const SearchOutput& out) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "bitset.hpp"
@@ -49,7 +50,7 @@ class Searcher {
     const LinkedRows* links = nullptr;  // of a plan that walks over links
   };
 
-  Searcher(const Parts& parts, RowSelection selection, const Plan& plan, std::uint32_t k, Accuracy accuracy);
+  Searcher(const Parts& parts, std::shared_ptr<const RowSelection> selection, const Plan& plan, std::uint32_t k, Accuracy accuracy);
 
   // Queries [first, last) of a call.
   void run(const float* queries, std::uint64_t first, std::uint64_t last, const SearchOutput& out) const;
@@ -76,7 +77,8 @@ class Searcher {
   void write(Ranking& ranking, std::uint64_t query, const SearchOutput& out) const;
 
   const Parts parts_;
-  RowSelection selection_;
+  const std::shared_ptr<const RowSelection> selection_;
+  Bitset bits_of_list_;  // of a walk over a list
   const Plan plan_;
   const std::uint32_t k_;
   const bool uses_codes_;

@@ -59,6 +59,7 @@ CORE_ORDER: list[set[str]] = [
     {"field_graph", "field_upkeep", "graph_file"},
     {"indexer"},
     {"field", "searcher", "changes"},
+    {"selection_cache"},
     {"index", "index_search", "labelled_content"},
     {"labelled", "labelled_search", "labelled_tags", "labelled_file", "labelled_tag_file"},
     {"guarded", "capi_base", "capi_index", "capi_labelled"},

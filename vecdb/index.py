@@ -266,13 +266,15 @@ class CoreIndex(GraphCalls):
         count, version = ffi.new("uint64_t *"), ffi.new("uint64_t *")
         handle = self._open()
         words = _to.u64(program)
-        capacity = self.count(program)[0]
+        # Room for all that live costs address space only, and saves evaluating the program for its count.
+        capacity = self.count()[0]
         while True:
             offsets = np.empty(capacity, dtype=np.uint32)
             check(lib.vecdb_index_select(handle, words, len(program), _to.u32(offsets), capacity, count, version))
-            if count[0] <= capacity:
-                return offsets[: int(count[0])], int(version[0])
-            capacity = int(count[0])
+            found = int(count[0])
+            if found <= capacity:
+                return offsets if found == capacity else offsets[:found].copy(), int(version[0])
+            capacity = found
 
     # ---- points ----
 

@@ -38,8 +38,9 @@ struct World {
   World(std::mt19937_64& random, Offset size) : end(size), live(size) {
     std::vector<TagEntry> entries;
     std::vector<ColumnEntry> values;
+    const bool has_dead = random() % 4 != 0;
     for (Offset offset = 0; offset < end; ++offset) {
-      if (random() % 10 != 0) live.set(offset);
+      if (!has_dead || random() % 10 != 0) live.set(offset);
       for (Tag tag = 0; tag < 12; ++tag) {
         if (random() % (std::uint64_t{1} << tag) == 0) {
           entries.push_back({tag, offset});
@@ -201,6 +202,7 @@ TEST(random_programs_select_what_a_set_evaluator_selects) {
       Words words;
       const Set expected = random_expression(random, world, static_cast<int>(random() % 4), words);
       const Selection selection = evaluated(world, words);
+      CHECK_EQUAL(expected.size(), count_matches(Program(words.data(), words.size(), Operands::all), world.catalogue()));
       if (expected != selected(world, selection) || expected.size() != selection.count) {
         std::ostringstream text;
         for (const std::uint64_t word : words) text << ' ' << word;

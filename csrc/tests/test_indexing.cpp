@@ -133,14 +133,14 @@ TEST(a_walk_that_gives_up_is_followed_by_an_exact_scan) {
     plan.strategy = strategy;
     plan.reach = Reach(ef);
     plan.max_distances = max_distances;
-    RowSelection all;
-    all.count = 3600;
+    const auto all = std::make_shared<RowSelection>();
+    all->count = 3600;
     std::vector<Offset> offsets(kHits);
     std::vector<std::uint64_t> out_ids(kHits);
     std::vector<std::uint8_t> out_kinds(kHits);
     std::vector<float> scores(kHits);
     std::uint32_t count = 0;
-    Searcher({index->field(0).vectors(), ids, snapshot, scratches}, std::move(all), plan, kHits, Accuracy::approximate)
+    Searcher({index->field(0).vectors(), ids, snapshot, scratches}, all, plan, kHits, Accuracy::approximate)
         .run(query.data(), 0, 1, {offsets.data(), out_ids.data(), out_kinds.data(), scores.data(), &count});
     CHECK_EQUAL(kHits, count);
     return offsets;

@@ -55,6 +55,27 @@ TEST(bitset_set_range_and_count_agree_with_single_bits) {
   }
 }
 
+TEST(every_counter_of_bits_agrees_with_single_bits) {
+  std::mt19937_64 random = seeded("counters", 16);
+  for (std::size_t count = 0; count < 70; ++count) {
+    std::vector<std::uint64_t> a(count), b(count);
+    std::uint64_t ones = 0, both = 0, first = 0;
+    for (std::size_t i = 0; i < count * 64; ++i) {
+      const bool in_a = random() % 3 == 0, in_b = random() % 2 == 0;
+      a[i / 64] |= static_cast<std::uint64_t>(in_a) << (i % 64);
+      b[i / 64] |= static_cast<std::uint64_t>(in_b) << (i % 64);
+      ones += in_a ? 1 : 0;
+      both += in_a && in_b ? 1 : 0;
+      first += in_a && !in_b ? 1 : 0;
+    }
+    for (const bits::Counters& counters : bits::available_counters()) {
+      CHECK_EQUAL(ones, counters.words(a.data(), count));
+      CHECK_EQUAL(both, counters.in_both(a.data(), b.data(), count));
+      CHECK_EQUAL(first, counters.in_first(a.data(), b.data(), count));
+    }
+  }
+}
+
 TEST(posting_equals_a_set_under_random_additions_and_removals) {
   std::mt19937_64 random = seeded("posting", 12);
   bool was_dense = false;
