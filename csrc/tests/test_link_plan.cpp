@@ -32,7 +32,7 @@ TEST(links_are_walked_where_they_are_cheaper_than_anything_else) {
     CHECK(plan.cost_graph_ns < without.cost_graph_ns);
     CHECK(plan.cost_graph_ns < plan.cost_exact_ns / 2);
     CHECK_EQUAL(without.cost_exact_ns, plan.cost_exact_ns);
-    CHECK(plan.ef >= work.k && plan.ef <= without.ef + 200);
+    CHECK(plan.reach.ef >= work.k && plan.reach.ef <= without.reach.ef + 200);
     // What the walk may spend is half of an exact scan.
     CHECK(static_cast<double>(plan.max_distances) * work.profile.step_ns <= plan.cost_exact_ns / 2);
   }
