@@ -29,7 +29,7 @@ constexpr std::uint32_t kUsualK = 10;
 // Walks over more would save little beside the base graph.
 constexpr double kMostShare = 0.6;
 
-std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) { return members * (2 * std::uint64_t{m} * sizeof(Node) + 96); }
+std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) { return members * (2 * std::uint64_t{m} * sizeof(Node) + 40); }
 
 // Of a set that may not be linked yet.
 std::uint64_t settled_bytes(const LinkedSet& set) { return std::max(set.bytes(), expected_bytes(set.joined(), set.options().m)); }
