@@ -27,7 +27,7 @@ vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& 
   } else if (is_walk(plan.strategy)) {
     tail = field.map.rows() - field.graph.indexed;
   }
-  return {version, rows.count,         field.live_count,  tail, static_cast<std::uint32_t>(plan.strategy),
+  return {version,       rows.count,         field.live_count,  tail, static_cast<std::uint32_t>(plan.strategy),
           plan.reach.ef, plan.cost_exact_ns, plan.cost_graph_ns};
 }
 

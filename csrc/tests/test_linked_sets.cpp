@@ -158,7 +158,7 @@ TEST(a_row_of_several_sets_comes_once_and_pending_ones_are_found_too) {
   }
   Plan plan;
   plan.strategy = Strategy::tag;
-  plan.ef = 300;
+  plan.reach = 300;
   plan.max_distances = kNoLimit;
   Scratch scratch;
   for (int i = 0; i < 50; ++i) {
