@@ -17,6 +17,9 @@ constexpr float kMaxCode = 127.0F;
 constexpr std::size_t kQuad = 4;
 // The CPU follows a sequential read by itself after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 1024;
+// Where rows are compared eight or two at once, their reading is not that sequence.
+constexpr std::size_t kMaxEarlyBytes = 8192;
+constexpr Row kRowsAhead = 2 * kBlockRows;
 
 std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
 
@@ -137,6 +140,8 @@ Codes::Codes(std::uint32_t dim, Metric metric)
       stride_(row_stride(dim, metric)),
       measure_stride_(is_measure_in_row_ ? stride_ : measure_size(metric)),
       prefetch_bytes_(std::min(stride_, kMaxPrefetchBytes)),
+      early_bytes_(std::min(stride_, kMaxEarlyBytes)),
+      asks_ahead_(stride_ > 2 * kCacheLine),
       kernels_(code_kernels()),
       block_rows_(metric == Metric::l2 ? code_blocks().rows_l2 : code_blocks().rows_dot),
       block_tile_(metric == Metric::l2 ? code_blocks().tile_l2 : code_blocks().tile_dot),
@@ -209,8 +214,18 @@ void Codes::distances(const View& asked, std::size_t count, const RowAt& row_at,
   }
 }
 
+template <std::size_t width, class View>
+void Codes::distances_of_range(const View& asked, Row first, Row last, float* out) const {
+  const auto row_at = [this, first](std::size_t i) {
+    const Row row = first + static_cast<Row>(i);
+    if (asks_ahead_) prefetch_early(row + kRowsAhead);
+    return row;
+  };
+  distances<width>(asked, last - first, row_at, out);
+}
+
 void Codes::range_distances(const CodeQuery& query, Row first, Row last, float* out) const {
-  distances<1>(query.view(), last - first, [first](std::size_t i) { return first + static_cast<Row>(i); }, out);
+  distances_of_range<1>(query.view(), first, last, out);
 }
 
 void Codes::list_distances(const CodeQuery& query, const Row* rows, std::size_t count, float* out) const {
@@ -218,7 +233,7 @@ void Codes::list_distances(const CodeQuery& query, const Row* rows, std::size_t 
 }
 
 void Codes::range_distances(const CodeTile& tile, Row first, Row last, float* out) const {
-  distances<kTileQueries>(tile.view(), last - first, [first](std::size_t i) { return first + static_cast<Row>(i); }, out);
+  distances_of_range<kTileQueries>(tile.view(), first, last, out);
 }
 
 void Codes::list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const {

@@ -89,9 +89,9 @@ class Codes {
   void list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const;
 
   // Ask for the row's first cache lines. Never faults.
-  void prefetch(Row row) const { ask_for<kInto1st>(row); }
-  // The same for a row whose turn comes later: many more of these can be under way at once.
-  void prefetch_early(Row row) const { ask_for<kInto2nd>(row); }
+  void prefetch(Row row) const { ask_for<kInto1st>(row, prefetch_bytes_); }
+  // The same for nearly all of a row whose turn comes later: many more of these can be under way at once.
+  void prefetch_early(Row row) const { ask_for<kInto2nd>(row, early_bytes_); }
 
   std::uint64_t bytes_per_row() const { return stride_ + (is_measure_in_row_ ? 0 : measure_stride_); }
   std::uint64_t bytes() const { return rows_.load(std::memory_order_relaxed) * bytes_per_row(); }
@@ -102,9 +102,9 @@ class Codes {
   static constexpr int kInto2nd = 2;
 
   template <int level>
-  void ask_for(Row row) const {
+  void ask_for(Row row, std::size_t bytes) const {
     const std::int8_t* line = start(row);
-    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
+    for (std::size_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
     if (!is_measure_in_row_) __builtin_prefetch(measures_ + row * measure_stride_, 0, level);
     // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
     __asm__ volatile("");
@@ -121,6 +121,8 @@ class Codes {
     return metric_ == Metric::l2 ? CodeL2::of(a, b, dot) : CodeDot::of(a, b, dot);
   }
   float long_dot(const std::int8_t* a, const std::int8_t* b) const;
+  template <std::size_t width, class View>
+  void distances_of_range(const View& asked, Row first, Row last, float* out) const;
   void block_distances(const CodeQueryView& query, const CodeRows& rows, float* out) const;
   void block_distances(const CodeTileView& queries, const CodeRows& rows, float* out) const;
   template <std::size_t width, class View, class RowAt>
@@ -133,6 +135,8 @@ class Codes {
   const std::size_t stride_;
   const std::size_t measure_stride_;
   const std::size_t prefetch_bytes_;
+  const std::size_t early_bytes_;
+  const bool asks_ahead_;  // eight long rows at once are no sequence that the CPU would follow
   const CodeKernels& kernels_;
   const CodeBlocks::Rows block_rows_;
   const CodeBlocks::Tile block_tile_;

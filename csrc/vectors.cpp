@@ -17,6 +17,8 @@ constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 32;
 constexpr std::size_t kBlockBytes = std::size_t{64} << 10;
 // The CPU follows a sequential read by itself after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 1024;
+// Where rows are compared eight or two at once, their reading is not that sequence.
+constexpr std::size_t kMaxEarlyBytes = 8192;
 
 std::uint32_t shift_of(std::uint32_t power_of_two) {
   std::uint32_t shift = 0;
@@ -68,6 +70,7 @@ Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
       block_shift_(shift_of(rows_per_block(dim))),
       block_mask_(rows_per_block(dim) - 1),
       prefetch_bytes_(std::min(dim * sizeof(float), kMaxPrefetchBytes)),
+      early_bytes_(std::min(dim * sizeof(float), kMaxEarlyBytes)),
       pages_(kMaxRows * dim * sizeof(float)),
       values_(static_cast<const float*>(pages_.base())),
       ready_(kMaxRows / rows_per_block(dim)),

@@ -135,9 +135,9 @@ class Vectors {
   float score(float distance) const;
 
   // Ask for the row's first cache lines. Never faults.
-  void prefetch(Row row) const { ask_for<kInto1st>(row); }
-  // The same for a row whose turn comes later: many more of these can be under way at once.
-  void prefetch_early(Row row) const { ask_for<kInto2nd>(row); }
+  void prefetch(Row row) const { ask_for<kInto1st>(row, prefetch_bytes_); }
+  // The same for nearly all of a row whose turn comes later: many more of these can be under way at once.
+  void prefetch_early(Row row) const { ask_for<kInto2nd>(row, early_bytes_); }
 
   // Compare every block that has a checksum now; throws Error corruption for the first that differs.
   void verify_all() const;
@@ -152,9 +152,9 @@ class Vectors {
   static constexpr int kInto2nd = 2;
 
   template <int level>
-  void ask_for(Row row) const {
+  void ask_for(Row row, std::size_t bytes) const {
     const char* line = static_cast<const char*>(static_cast<const void*>(start(row)));
-    for (std::size_t i = 0; i < prefetch_bytes_; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
+    for (std::size_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(line + i, 0, level);
     // Without an effect that g++ believes in, a call to this may be dropped before it is inlined.
     __asm__ volatile("");
   }
@@ -192,6 +192,7 @@ class Vectors {
   const std::uint32_t block_shift_;
   const std::uint32_t block_mask_;
   const std::size_t prefetch_bytes_;
+  const std::size_t early_bytes_;
   Source source_ = Source::none;
   Reservation pages_;
   const float* const values_;
