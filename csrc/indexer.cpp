@@ -21,8 +21,11 @@ constexpr Row kWorthThread = 256;
 
 constexpr Row kNoBound = std::numeric_limits<Row>::max();
 
-// Where threads outnumber cores, one of this many steps less gets about a thirtieth of a core that another wants.
-constexpr int kNicer = 15;
+// Where threads outnumber cores, one of this many steps less gets about a tenth of a core that another wants.
+constexpr int kNicer = 10;
+
+// Who waits may do so in slices, with other work between them.
+constexpr std::chrono::milliseconds kStillWaiting{200};
 
 // Lets the other threads of the machine go first, for the rest of this thread's life. Advice: where the system has no such thing, or
 // refuses, the thread works as any other.
@@ -55,11 +58,11 @@ bool Indexer::all_covered() const {
                      [](IndexedField* field) { return !field->graph().is_behind(field->rows()) && field->links().waiting() == 0; });
 }
 
-bool Indexer::advance_links() {
-  return std::any_of(fields_.begin(), fields_.end(), [this](IndexedField* field) { return field->links().advance(stopping_); });
+bool Indexer::advance_links(const std::atomic<bool>& stop) {
+  return std::any_of(fields_.begin(), fields_.end(), [&stop](IndexedField* field) { return field->links().advance(stop); });
 }
 
-FieldGraph::Progress Indexer::advance_longest(Row max_rows, FieldGraph::Work work) {
+FieldGraph::Progress Indexer::advance_longest(Row max_rows, FieldGraph::Work work, const std::atomic<bool>& stop) {
   IndexedField* longest = nullptr;
   Row most = 0;
   for (IndexedField* field : fields_) {
@@ -69,7 +72,7 @@ FieldGraph::Progress Indexer::advance_longest(Row max_rows, FieldGraph::Work wor
     longest = field;
   }
   if (longest == nullptr) return {false, 0};
-  return longest->graph().advance(longest->rows(), max_rows, work, *longest, stopping_);
+  return longest->graph().advance(longest->rows(), max_rows, work, *longest, stop);
 }
 
 void Indexer::wake() noexcept { start_workers(kWorthThread); }
@@ -99,6 +102,7 @@ void Indexer::start_workers(Row from) noexcept {
   while (running_ < useful && !stopping_) {
     try {
       Worker& worker = workers_.emplace_back();
+      worker.gives_way = waiting_ == 0;
       try {
         worker.thread = std::thread([this, &worker] { work(worker); });
       } catch (...) {
@@ -112,13 +116,19 @@ void Indexer::start_workers(Row from) noexcept {
   }
 }
 
+// REQUIRES mutex_.
+bool Indexer::is_hurried() const { return waiting_ > 0 || std::chrono::steady_clock::now() < last_wait_ + kStillWaiting; }
+
+// A thread cannot take back that it gave way: somebody who waits makes those leave that did, and gets others.
 void Indexer::work(Worker& self) noexcept {
-  give_way();
+  bool gives_way = self.gives_way;
+  if (gives_way) give_way();
   for (;;) {
+    const std::atomic<bool>& stop = gives_way ? gives_up_ : stopping_;
     std::exception_ptr failure;
     bool has_worked = false;
     try {
-      has_worked = advance_longest(kNoBound, upkeep()).has_worked || advance_links();
+      has_worked = advance_longest(kNoBound, upkeep(), stop).has_worked || advance_links(stop);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -128,11 +138,16 @@ void Indexer::work(Worker& self) noexcept {
     if (has_failed) failure_ = std::move(failure);  // with it goes the exception: whoever throws it again is its only owner
     // Looked at again under the lock: work that appeared since then either is seen here, or its wake() finds this thread gone.
     const bool is_surplus = running_ > threads_;
-    if (has_failed || stopping_ || is_surplus ||
+    const bool is_too_slow = gives_way && waiting_ > 0;
+    if (has_failed || stopping_ || is_surplus || is_too_slow ||
         (!has_worked && std::max(most_unclaimed(upkeep()), most_unlinked()) < (waiting_ > 0 ? 1 : kWorthThread))) {
       --running_;
       self.has_ended = true;
       return;
+    }
+    if (!gives_way && !is_hurried()) {
+      give_way();
+      gives_way = true;
     }
   }
 }
@@ -149,7 +164,7 @@ std::uint32_t Indexer::help(std::uint32_t max_rows) {
   const auto is_over = [](IndexedField* field) { return field->graph().tail(field->rows()) > field->graph().bound(); };
   std::uint32_t done = 0;
   while (done < max_rows && std::any_of(fields_.begin(), fields_.end(), is_over)) {
-    const FieldGraph::Progress step = advance_longest(max_rows - done, FieldGraph::Work::linking);
+    const FieldGraph::Progress step = advance_longest(max_rows - done, FieldGraph::Work::linking, stopping_);
     if (!step.has_worked) break;  // all of it is in other threads' hands
     done += step.rows;
   }
@@ -160,17 +175,28 @@ std::uint32_t Indexer::help(std::uint32_t max_rows) {
   return done;
 }
 
+// REQUIRE mutex_.
+void Indexer::begin_waiting() {
+  ++waiting_;
+  gives_up_ = true;
+}
+void Indexer::end_waiting() {
+  --waiting_;
+  last_wait_ = std::chrono::steady_clock::now();
+  if (waiting_ == 0 && !stopping_) gives_up_ = false;
+}
+
 bool Indexer::wait(std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   std::unique_lock<std::mutex> lock(mutex_);
-  ++waiting_;
+  begin_waiting();
   const auto leave = [&](bool covered) {
-    --waiting_;
+    end_waiting();
     return covered;
   };
   for (;;) {
     if (failure_) {
-      --waiting_;
+      end_waiting();
       rethrow_failure();
     }
     if (all_covered()) return leave(true);
@@ -184,10 +210,10 @@ bool Indexer::wait(std::chrono::milliseconds timeout) {
       lock.unlock();
       bool has_worked = false;
       try {
-        has_worked = advance_longest(kNoBound, FieldGraph::Work::upkeep_now).has_worked || advance_links();
+        has_worked = advance_longest(kNoBound, FieldGraph::Work::upkeep_now, stopping_).has_worked || advance_links(stopping_);
       } catch (...) {
         lock.lock();
-        --waiting_;
+        end_waiting();
         throw;
       }
       lock.lock();
@@ -203,6 +229,7 @@ void Indexer::stop() noexcept {
   std::list<Worker> workers;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    gives_up_ = true;
     workers.swap(workers_);
     progress_.notify_all();
   }

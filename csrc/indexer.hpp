@@ -1,8 +1,8 @@
 // Moves the tails of all fields into their graphs, and then members of tags into their links: by background threads that live only while
 // there is work, by writers that help, or by those who wait for it.
 //
-// Invariant: an idle index has no thread; stop() leaves none running. Background threads give way to all others. An error of a background
-// thread is kept and thrown by the next help or wait. Thread rule: every call is thread-safe.
+// Invariant: an idle index has no thread; stop() leaves none running. Background threads give way to all others, until somebody waits. An
+// error of a background thread is kept and thrown by the next help or wait. Thread rule: every call is thread-safe.
 #pragma once
 
 #include <atomic>
@@ -51,6 +51,7 @@ class Indexer {
  private:
   struct Worker {
     std::thread thread;
+    bool gives_way = true;
     bool has_ended = false;
   };
 
@@ -59,8 +60,11 @@ class Indexer {
   // What background threads do: all that is due, sooner while somebody waits.
   FieldGraph::Work upkeep() const { return waiting_ > 0 ? FieldGraph::Work::upkeep_now : FieldGraph::Work::upkeep; }
   bool all_covered() const;
-  bool advance_links();
-  FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work);
+  bool advance_links(const std::atomic<bool>& stop);
+  FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work, const std::atomic<bool>& stop);
+  bool is_hurried() const;
+  void begin_waiting();
+  void end_waiting();
   void start_workers(Row from) noexcept;
   void work(Worker& self) noexcept;
   void rethrow_failure();
@@ -68,6 +72,8 @@ class Indexer {
   const std::vector<IndexedField*> fields_;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint32_t> waiting_{0};  // callers of wait: they want even the shortest tail done
+  // What a thread of low priority has begun somebody may wait for, and for long on a busy machine: then it gives that up.
+  std::atomic<bool> gives_up_{false};
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable progress_;
@@ -75,6 +81,7 @@ class Indexer {
   std::uint32_t running_ = 0;
   std::list<Worker> workers_;
   std::exception_ptr failure_;
+  std::chrono::steady_clock::time_point last_wait_{};  // when somebody ceased to wait
 };
 
 }  // namespace vecdb

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -64,18 +65,23 @@ class LinkLists {
   class Hold {
    public:
     Hold(LinkLists& lists, Node node) : held_(lists.held_[node]) {
-      while (held_.exchange(1, std::memory_order_acquire) != 0) wait();
+      for (int tries = 0; held_.exchange(1, std::memory_order_acquire) != 0; ++tries) wait(tries);
     }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
     ~Hold() { held_.store(0, std::memory_order_release); }
 
    private:
-    void wait() const {
+    // A holder of low priority that was interrupted needs the CPU, not only a turn.
+    void wait(int tries) const {
       for (int i = 0; i < 64; ++i) {
         if (held_.load(std::memory_order_relaxed) == 0) return;
       }
-      std::this_thread::yield();
+      if (tries < 8) {
+        std::this_thread::yield();
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
     }
     std::atomic<std::uint8_t>& held_;
   };

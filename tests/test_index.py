@@ -258,6 +258,44 @@ def test_a_saved_graph_is_loaded_by_another_index(random: np.random.Generator) -
     assert bytes(saved) == bytes(again)
 
 
+def test_a_compacted_graph_covers_the_kept_rows_in_their_order(random: np.random.Generator) -> None:
+    spec = field(300, m=6, ef_construction=30)
+    rows = random.standard_normal((4500, 6), dtype=np.float32) @ random.standard_normal((6, 300), dtype=np.float32)
+    core = filled(rows, spec=spec)
+    kept = np.ones(4500, dtype=np.bool_)
+    kept[np.arange(0, 4500, 9)] = False
+    kept[4490:] = False
+    assert core.save_graph(0, UUID, 3, 77, kept_rows=kept) is None
+    assert core.wait_indexed(200_000)
+    saved = core.save_graph(0, UUID, 4, 78, kept_rows=kept)
+    assert saved is not None
+
+    compacted = filled(rows[kept], spec=spec)
+    assert (78, int(kept.sum())) == compacted.load_graph(0, UUID, 4, saved)
+    assert compacted.field_stats(0).indexed_rows == kept.sum()
+    queries = rows[kept][::100].copy()
+    found = compacted.search(queries, 1, ef=60)
+    assert found.plan.strategy == "graph"
+    hits = found.offsets[:, 0] == np.arange(0, int(kept.sum()), 100)
+    assert hits.mean() > 0.95
+    assert compacted.wait_indexed(200_000)
+    report = compacted.check_graph(0)
+    assert (int(kept.sum()), 0, 0, 0) == report
+
+
+def test_a_graph_reports_dead_and_unreachable_rows(random: np.random.Generator) -> None:
+    rows = random.standard_normal((4500, 300), dtype=np.float32)
+    core = filled(rows, spec=field(300, m=6, ef_construction=30))
+    assert (0, 0, 0, 0) == core.check_graph(0)
+    assert core.wait_indexed(200_000)
+    assert (4500, 0, 0, 0) == core.check_graph(0)
+    core.apply(first_offset=4500, tombstones=np.arange(100, dtype=np.uint32))
+    assert (4400, 100) == core.check_graph(0)[:2]
+    assert (100, 0) == (core.field_stats(0).dead_in_graph, core.field_stats(0).unreachable)
+    with pytest.raises(InvalidArgument, match="field 1"):
+        core.check_graph(1)
+
+
 def test_a_plan_tells_what_a_search_does(random: np.random.Generator) -> None:
     core = filled(random.standard_normal((80, DIM), dtype=np.float32))
     plan = core.plan(10)
