@@ -18,11 +18,12 @@ LAYERS: list[set[str]] = [
     {"vecdb._registry"},
     {"vecdb._live"},
     {"vecdb.collection"},
-    {"vecdb._writing", "vecdb._searching", "vecdb._handle"},
+    {"vecdb._writing", "vecdb._searching", "vecdb._indexing", "vecdb._handle"},
     {"vecdb._assemble", "vecdb._query", "vecdb._results"},
     {"vecdb._state"},
+    {"vecdb._declared"},
     {"vecdb._payload_index", "vecdb._resolve"},
-    {"vecdb._convert", "vecdb._index_entries"},
+    {"vecdb._convert", "vecdb._index_entries", "vecdb._index_kinds", "vecdb._one_index"},
     {"vecdb.hnsw"},
     {"vecdb._hnsw_brute", "vecdb._hnsw_kept"},
     {"vecdb._hnsw_common", "vecdb._labelled", "vecdb._atomic"},
@@ -33,7 +34,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
-    {"vecdb._interrupt", "vecdb._forked"},
+    {"vecdb._interrupt", "vecdb._forked", "vecdb._background"},
     {"vecdb.errors"},
 ]
 CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}

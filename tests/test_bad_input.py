@@ -119,6 +119,18 @@ WRITES: dict[str, tuple[Call, type[Exception], str]] = {
     ),
     "not a time in a payload": (lambda p: p.upsert("a", GOOD[0], {"x": NotATime(2020, 1, 1)}), InvalidArgument, "expected a time"),
     "points that are none": (lambda p: p.upsert_points([("a", GOOD[0])]), InvalidArgument, "tuple"),  # type: ignore[list-item]
+    "an index of no key": (lambda p: p.create_index(5), InvalidArgument, "key is 5 of type int"),  # type: ignore[arg-type]
+    "an index of an empty key": (lambda p: p.create_index(""), InvalidArgument, "expected a name"),
+    "an index of a broken key": (lambda p: p.create_index("a..b"), InvalidArgument, "at character 2"),
+    "an index of a key with a lone surrogate": (lambda p: p.create_index("\ud800"), InvalidArgument, "surrogate"),
+    "an index of an unknown kind": (lambda p: p.create_index("n", "number"), InvalidArgument, "kind is 'number'"),  # type: ignore[arg-type]
+    "an index of a list of kinds": (lambda p: p.create_index("n", ["float"]), InvalidArgument, r"kind is \['float'\]"),  # type: ignore[arg-type]
+    "too few links of an index": (lambda p: p.create_index("n", m=1), InvalidArgument, "m is 1, expected an int from 2 to 10000"),
+    "too many links of an index": (lambda p: p.create_index("n", "keyword", m=10_001), InvalidArgument, "m is 10001"),
+    "links of an index that are no int": (lambda p: p.create_index("n", m=2.5), InvalidArgument, "m is 2.5"),  # type: ignore[arg-type]
+    "links of a kind without terms": (lambda p: p.create_index("n", "float", m=8), InvalidArgument, "leave m out"),
+    "dropping an index of no key": (lambda p: p.drop_index(None), InvalidArgument, "key is None"),  # type: ignore[arg-type]
+    "dropping an index that is not there": (lambda p: p.drop_index("n"), vecdb.NotFound, r"no index of key 'n' \(there: none\)"),
     "deleting nobody by brackets": (lambda p: p.__delitem__("nobody"), vecdb.NotFound, "nobody"),
 }
 
@@ -164,6 +176,7 @@ def test_a_bad_write_raises_and_changes_nothing(filled: Collection, case: str) -
     with pytest.raises(error, match=text):
         call(filled)
     assert state_of(filled) == before
+    assert filled.indexes == {}
     filled.upsert("z", GOOD[0])
     assert len(filled) == 3
 
@@ -316,6 +329,10 @@ def test_writes_through_a_read_only_handle_are_refused(path: Path) -> None:
             assert reader["x"].search(GOOD[0]).ids == ["a"]
             with pytest.raises(vecdb.ReadOnly, match="mode='r'"):
                 reader["x"].upsert("b", GOOD[0])
+            with pytest.raises(vecdb.ReadOnly, match="mode='r'"):
+                reader["x"].create_index("n")
+            with pytest.raises(vecdb.ReadOnly, match="mode='r'"):
+                reader["x"].drop_index("n")
             with pytest.raises(vecdb.ReadOnly):
                 reader.create_collection("y", dim=2)
     with vecdb.open(path, mode="r") as reader:

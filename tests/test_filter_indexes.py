@@ -17,6 +17,7 @@ from filter_samples import random_condition, random_filter, random_payload
 
 import vecdb
 from vecdb import Collection, F, _payload_index
+from vecdb._one_index import PayloadIndex
 from vecdb._payload_index import PayloadIndexes
 from vecdb.filters import GeoPoint, KeyPath, matches, parse
 from vecdb.filters.geo import distance, in_box, in_polygon
@@ -136,7 +137,7 @@ def test_areas_select_to_the_last_bit_what_the_evaluator_selects(seed: int) -> N
         assert {number for number, spot in enumerate(spots) if inside(spot)} == found_of(points, filter), filter
 
 
-def index_of(points: Collection, key: str, kind: Any) -> _payload_index.PayloadIndex:
+def index_of(points: Collection, key: str, kind: Any) -> PayloadIndex:
     return points._state.indexes._indexes[KeyPath.parse(key), kind]
 
 

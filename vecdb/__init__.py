@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, Hit, Hits, Plan, Point
+from vecdb.types import CollectionInfo, Hit, Hits, IndexInfo, Plan, Point
 
 __version__ = "0.1.0"
 
@@ -42,6 +42,7 @@ __all__ = [
     "Forked",
     "Hit",
     "Hits",
+    "IndexInfo",
     "InvalidArgument",
     "InvalidFilter",
     "Locked",

@@ -16,10 +16,12 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vecdb._assemble import disk_state, memory_state
+from vecdb._background import BackgroundThread, rest
 from vecdb._forked import track
 from vecdb._query import Queries
 from vecdb._state import CollectionState
@@ -65,7 +67,7 @@ class LiveDatabase:
         self._catalog = read_catalog(path / CATALOG_NAME) if path is not None else Catalog()
         self._open: dict[str, OpenCollection] = {}
         self._stop = threading.Event()
-        self._ticker: threading.Thread | None = None
+        self._ticker: BackgroundThread | None = None
         self._closed = False
         self.forked = False
         track(self)
@@ -182,7 +184,7 @@ class LiveDatabase:
 
     def _start_ticker(self) -> None:
         if self._ticker is None and self.writable:
-            self._ticker = threading.Thread(target=_tick, args=(weakref.ref(self), self._stop), name="vecdb-care", daemon=True)
+            self._ticker = BackgroundThread(partial(_tick, weakref.ref(self), self._stop), name="vecdb-care")
             self._ticker.start()
 
     def care(self) -> None:
@@ -232,6 +234,7 @@ def _tick(reference: weakref.ref[LiveDatabase], stop: threading.Event) -> None:
             return
         database.care()
         del database
+        rest()
 
 
 def _now() -> str:

@@ -2,8 +2,8 @@
 The payload indexes of a collection: which keys are indexed in which kinds, and the exact dictionary of their tags.
 
 An index is built by the first filter that needs it. From the moment it is registered every applied write feeds it; then a snapshot is
-scanned, skipping what was written since; it is used when complete. It never changes an answer, only its cost. The indexes share a memory
-budget and leave least recently used first; words that would pass it alone are not indexed.
+scanned, skipping what was written since; it is used when complete. It never changes an answer, only its cost. Indexes that were declared
+are kept; the others share a memory budget and leave least recently used first, and words that would pass it alone are not indexed.
 
 Threads: `changes` is called inside an apply, under the collection's apply lock, as are registration and each block of a build; `use` may
 be called from any thread.
@@ -12,23 +12,22 @@ be called from any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecdb._index_entries import Entries, IndexChanges, changes_of
+from vecdb._one_index import COLUMNS, PayloadIndex
+from vecdb.errors import Closed
 from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
 from vecdb.index import CoreIndex
 from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
-_BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
-# In the core: a place in a posting, which grows by doubling; an entry of a column.
-_BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
-_COLUMNS: frozenset[Kind] = frozenset(("numbers", "times", "points", "counts"))
 
 
 class Payloads(Protocol):
@@ -41,42 +40,6 @@ class Payloads(Protocol):
         Yield (offset, payload) of the live offsets in [first, last).
         """
         ...
-
-
-class PayloadIndex:
-    """
-    The index of one kind of one key: a tag for each term, or one column.
-    """
-
-    __slots__ = ("column", "complete", "end", "entries", "key", "kind", "m", "pins", "scanned", "tags", "touched", "used")
-
-    def __init__(self, key: KeyPath, kind: Kind, column: int, end: int) -> None:
-        self.key = key
-        self.kind = kind
-        self.column = column
-        self.tags: dict[Term, int] = {}
-        self.entries = 0
-        self.complete = False
-        # While it is built: the offsets below `scanned` and from `end` on are in it, and those that writes touched.
-        self.scanned = 0
-        self.end = end
-        self.touched: set[int] = set()
-        self.pins = 0
-        self.used = 0
-        self.m: int | None = None  # the points of each term are to be linked among themselves, with so many links (0: the usual number)
-
-    @property
-    def bytes(self) -> int:
-        """
-        About how much memory the index takes.
-        """
-        return self.entries * _BYTES_PER_ENTRY[self.kind] + len(self.tags) * _BYTES_PER_TERM
-
-    def covers(self, offset: int) -> bool:
-        """
-        Return whether what the payload of an offset gives is in the index.
-        """
-        return self.complete or offset < self.scanned or offset >= self.end or offset in self.touched
 
 
 class PayloadIndexes:
@@ -101,6 +64,10 @@ class PayloadIndexes:
         self._indexes: dict[IndexKey, PayloadIndex] = {}
         self._by_key: dict[KeyPath, dict[Kind, PayloadIndex]] = {}
         self._refused: set[IndexKey] = set()
+        self._kept: set[IndexKey] = set()
+        self._doomed: set[IndexKey] = set()  # to be dropped when no filter uses them any more
+        self._links: dict[KeyPath, int] = {}
+        self._stopped = False
         self._build_lock = threading.Lock()
         self._pin_lock = threading.Lock()
         self._next_tag = 1
@@ -116,14 +83,20 @@ class PayloadIndexes:
         """
         The indexed keys, in order.
         """
-        return tuple(sorted({str(index.key) for index in list(self._indexes.values()) if index.complete}))
+        return tuple(sorted({str(index.key) for index in self.all() if index.complete}))
 
     @property
     def bytes(self) -> int:
         """
         About how much memory the indexes take, the dictionary included.
         """
-        return sum(index.bytes for index in list(self._indexes.values()))
+        return sum(index.bytes for index in self.all())
+
+    def all(self) -> list[PayloadIndex]:
+        """
+        Return the indexes there are, those that are being built included.
+        """
+        return list(self._indexes.values())
 
     # ---- what an apply feeds ----
 
@@ -164,7 +137,7 @@ class PayloadIndexes:
 
     def _add(self, index: PayloadIndex, offset: int, given: Collection[Any], added: Entries) -> None:
         index.entries += len(given)
-        if index.kind in _COLUMNS:
+        if index.kind in COLUMNS:
             added.column(index.column, offset, given, are_points=index.kind == "points")
             return
         for term in given:
@@ -181,7 +154,7 @@ class PayloadIndexes:
     def _remove(index: PayloadIndex, offset: int, given: Collection[Any], removed: Entries) -> None:
         if index.covers(offset):
             index.entries -= len(given)
-            if index.kind in _COLUMNS:
+            if index.kind in COLUMNS:
                 removed.column(index.column, offset, given, are_points=index.kind == "points")
             else:
                 # What is in the index has its terms in the dictionary.
@@ -189,25 +162,67 @@ class PayloadIndexes:
         if not index.complete:
             index.touched.add(offset)
 
-    # ---- links among the points of a term ----
+    # ---- what was declared ----
 
-    def link(self, key: KeyPath, *, m: int = 0) -> None:
+    def keep(self, names: Iterable[IndexKey]) -> None:
         """
-        Keep the index of this key's terms from now on, and have the points of each term linked among themselves, with m links each (0: the
-        usual number), once there are enough of them.
+        From now on never refuse these indexes, nor drop them when memory is short, once they are built.
         """
-        name: IndexKey = (key, "tags")
-        with self.use([name]), self._apply_lock, self._pin_lock:
-            index = self._indexes[name]
-            if index.m is None:
-                index.pins += 1  # for ever: what was asked for does not leave when memory is short
-            index.m = m
-            self._link(index.tags.values(), m)
+        with self._pin_lock:
+            self._kept.update(names)
+            self._refused.difference_update(names)
+            self._doomed.difference_update(names)
+
+    def unkeep(self, names: Iterable[IndexKey]) -> None:
+        """
+        Let these indexes be what filters have built: there while there is memory.
+        """
+        with self._pin_lock:
+            self._kept.difference_update(names)
+
+    def link(self, key: KeyPath, m: int) -> None:
+        """
+        Have the points of each term of a key linked among themselves, m links each, once there are enough of them.
+        """
+        with self._apply_lock:
+            if self._links.get(key) == m:
+                return
+            index = self._indexes.get((key, "tags"))
+            if index is not None:
+                self._unlink(index)  # links with another m would stay
+                self._link(index.tags.values(), m)
+                index.m = m
+            self._links[key] = m
 
     def _link(self, tags: Collection[int], m: int) -> None:
-        wanted = np.fromiter(tags, dtype=np.uint64, count=len(tags))
         for field in self._fields:
-            self._core.link_tags(field, wanted, m=m)
+            self._core.link_tags(field, _array_of(tags), m=m)
+
+    def _unlink(self, index: PayloadIndex) -> None:
+        index.m = None
+        for field in self._fields:
+            self._core.unlink_tags(field, _array_of(index.tags.values()))
+
+    def drop(self, key: KeyPath) -> None:
+        """
+        Drop all indexes and links of a key, as soon as no filter uses them.
+        """
+        with self._build_lock, self._apply_lock, self._pin_lock:
+            kinds = self._by_key.get(key, {})
+            if self._links.pop(key, None) is not None and "tags" in kinds:
+                self._unlink(kinds["tags"])
+            self._doomed.update((key, kind) for kind in kinds)
+            self._drop_doomed()
+
+    def _drop_doomed(self) -> None:
+        for index in [index for name in self._doomed if not (index := self._indexes[name]).pins]:
+            self._drop(index)
+
+    def stop(self) -> None:
+        """
+        Cut short what is being built, and build nothing more: the collection is closed.
+        """
+        self._stopped = True
 
     # ---- what a filter uses ----
 
@@ -232,6 +247,9 @@ class PayloadIndexes:
             with self._pin_lock:
                 for index in pinned:
                     index.pins -= 1
+            if self._doomed:
+                with self._apply_lock, self._pin_lock:
+                    self._drop_doomed()
 
     def _pin(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> list[IndexKey]:
         """
@@ -259,12 +277,15 @@ class PayloadIndexes:
             end = self._next_offset()
             for key, kind in wanted:
                 index = PayloadIndex(key, kind, self._next_column, end)
-                self._next_column += kind in _COLUMNS
+                index.m = self._links.get(key) if kind == "tags" else None
+                self._next_column += kind in COLUMNS
                 self._indexes[key, kind] = self._by_key.setdefault(key, {})[kind] = index
                 building.append(index)
         try:
             for first in range(0, end, BLOCK):
                 last = min(first + BLOCK, end)
+                if self._stopped:
+                    raise Closed("the collection was closed while an index was built: open the database again")
                 rows = list(self._payloads.iterate(first, last))
                 with self._apply_lock:
                     self._scan(building, rows, last)
@@ -300,29 +321,34 @@ class PayloadIndexes:
     def _refuse(self, building: list[PayloadIndex]) -> None:
         # Words may be many times as large as all else, and the evaluator decides them as well.
         for index in [index for index in building if index.kind == "words" and index.bytes > BUDGET_BYTES]:
+            with self._pin_lock:
+                if (index.key, index.kind) in self._kept:
+                    continue
+                self._refused.add((index.key, index.kind))
             self._drop(index)
             building.remove(index)
-            self._refused.add((index.key, index.kind))
 
     def _make_room(self) -> None:
-        while self.bytes > BUDGET_BYTES:
+        while True:
             with self._apply_lock, self._pin_lock:
-                free = [index for index in self._indexes.values() if not index.pins]
-                if not free:
+                others = [index for name, index in self._indexes.items() if name not in self._kept]
+                free = [index for index in others if not index.pins]
+                if not free or sum(index.bytes for index in others) <= BUDGET_BYTES:
                     return
                 self._drop(min(free, key=lambda index: index.used))
 
     def _drop(self, index: PayloadIndex) -> None:
         self._indexes.pop((index.key, index.kind), None)
+        self._doomed.discard((index.key, index.kind))
         kinds = self._by_key.get(index.key, {})
         kinds.pop(index.kind, None)
         if not kinds:
             self._by_key.pop(index.key, None)
         self.generation += 1
-        if index.kind in _COLUMNS:
+        if index.kind in COLUMNS:
             self._core.drop_column(index.column)
         elif index.tags:
-            self._core.drop_tags(np.fromiter(index.tags.values(), dtype=np.uint64, count=len(index.tags)))
+            self._core.drop_tags(_array_of(index.tags.values()))
 
     # ---- what lowering asks; the indexes must be in use ----
 
@@ -356,3 +382,7 @@ class PayloadIndexes:
         Return the column of an index.
         """
         return self._indexes[key, kind].column
+
+
+def _array_of(tags: Collection[int]) -> NDArray[np.uint64]:
+    return np.fromiter(tags, dtype=np.uint64, count=len(tags))

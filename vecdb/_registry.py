@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vecdb._background import put_off
 from vecdb._live import CATALOG_NAME, LiveDatabase
 from vecdb.errors import AlreadyExists, InvalidArgument, MissingDatabase, StorageError, VecdbError
 from vecdb.storage import files
@@ -95,12 +96,13 @@ def detach(live: LiveDatabase) -> None:
 
 def forget(live: LiveDatabase) -> None:
     """
-    Give back a handle that was collected; done at once, or by whoever holds the lock now.
+    Give back a handle that was collected; done at once, by whoever holds the lock now, or when this thread of the library rests.
     """
     if live.forked:
         return
     _forgotten.append(live)
-    _settle()
+    if not put_off(_settle):
+        _settle()
 
 
 def _settle() -> None:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._declared import DeclaredIndexes
 from vecdb._forked import track
 from vecdb._index_entries import IndexChanges
 from vecdb._interrupt import uninterrupted
@@ -112,6 +113,7 @@ class CollectionState:
         self.indexes = PayloadIndexes(
             core, self, apply_lock := threading.Lock(), lambda: self.store.next_offset, fields=[field.number for field in fields]
         )
+        self.declared = DeclaredIndexes(name, self.indexes, self, store)
         self._apply_lock = apply_lock
         self._overlay = Overlay(store)
         self._next_offset = store.next_offset
@@ -125,11 +127,12 @@ class CollectionState:
 
     def start(self) -> None:
         """
-        Replay the log, then let the core index in the background.
+        Replay the log, then let the core, and the declared payload indexes, be built in the background.
         """
         self.store.start(self.apply)
         self._next_offset = self.store.next_offset
         self.core.set_threads(self.threads)
+        self.declared.start()
 
     # ---- state ----
 
@@ -306,12 +309,12 @@ class CollectionState:
 
     def wait_indexed(self, timeout: float | None) -> bool:
         """
-        Wait until the graph covers what it should, in slices that let Ctrl-C through.
+        Wait until the declared indexes are built and the graph covers what it should, in slices that let Ctrl-C through.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
-            if self.core.wait_indexed(int(left * 1000)):
+            if self.declared.wait(left) and self.core.wait_indexed(int(left * 1000)):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -362,6 +365,7 @@ class CollectionState:
                 return
             self._closed = True
         try:
+            self.declared.close()
             self.store.close()
         finally:
             self.core.close()

@@ -1,7 +1,8 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), searching (`_searching`) and reading; it holds no algorithm. Any thread may use a collection.
+It joins writing (`_writing`), searching (`_searching`), payload indexes (`_indexing`) and reading; it holds no algorithm. Any thread may
+use a collection.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from vecdb import _convert as convert
 from vecdb._assemble import field_options, memory_state
 from vecdb._handle import Handle, OwnHandle
+from vecdb._indexing import Indexing
 from vecdb._query import FilterLike, Queries
 from vecdb._searching import Searching
 from vecdb._state import CollectionState
@@ -20,7 +22,7 @@ from vecdb.errors import NotFound
 from vecdb.types import CollectionInfo, MetricName, Point, PointId
 
 
-class Collection(Writing, Searching):
+class Collection(Writing, Searching, Indexing):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 
@@ -201,9 +203,9 @@ class Collection(Writing, Searching):
 
     def wait_indexed(self, timeout: float | None = None) -> bool:
         """
-        Wait until the graph covers every vector it should; return False when timeout seconds passed before.
+        Wait until the graph covers every vector it should and declared indexes are built; False when timeout seconds passed before.
 
-        Never needed for a right answer: what the graph does not cover is scanned.
+        Never needed for a right answer: what the graph does not cover is scanned, and a filter waits for the indexes it needs.
 
         >>> import vecdb
         >>> vecdb.Collection(dim=2).wait_indexed()

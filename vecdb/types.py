@@ -150,6 +150,30 @@ class CollectionInfo:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """
+    The payload index of one key.
+
+    `kind` and `m` are as declared by `create_index` (None: not declared, a filter built it and it goes when memory is short; m None: links
+    where searches ask for them). `entries` counts what is indexed, `bytes` is about what that takes in memory. `complete` is False until
+    the index is built: the first filter that needs it waits for it.
+    """
+
+    kind: str | None
+    m: int | None
+    entries: int
+    bytes: int
+    complete: bool
+
+    @property
+    def declared(self) -> bool:
+        """
+        Whether the index was declared, so that it is kept and built ahead.
+        """
+        return self.kind is not None
+
+
 def human_bytes(size: int) -> str:
     """
     Return a size for a person to read.

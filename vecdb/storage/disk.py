@@ -9,14 +9,15 @@ docs/file_format.md says why. Thread rule: as in store.py. The parts: `overlay` 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vecdb.errors import InternalError, ReadOnly, StorageError, VecdbError
+from vecdb.errors import Corruption, InternalError, ReadOnly, StorageError, VecdbError
+from vecdb.storage import files
 from vecdb.storage.checkpoint import LOG_BYTES, Checkpointer, Occasion, Parts
 from vecdb.storage.clean_close import forget_clean_close, write_clean_close
 from vecdb.storage.effects import Effects, PointId
-from vecdb.storage.framing import Manifest
+from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_declared, write_declared
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base, create_collection, log_directory, open_base
 from vecdb.storage.store import Apply, GraphSource, Loader, StoreInfo, WriteLock
@@ -29,6 +30,7 @@ logger = logging.getLogger("vecdb.storage")
 _HELP_BYTES = 4 * LOG_BYTES
 # While checkpoints fail, writes go on up to this much log.
 _LOG_LIMIT_BYTES = 1 << 30
+_INDEXES_NAME = "INDEXES"
 
 
 class DiskStore:
@@ -262,6 +264,24 @@ class DiskStore:
         log, _ = self._started()
         if self.read_only_reason is None:
             log.note_idle()
+
+    def read_indexes(self) -> Mapping[str, IndexSpec]:
+        """
+        Return the declared payload indexes by key; none, with a logged warning, when the file cannot be read: no answer
+        depends on it.
+        """
+        path = self._directory / _INDEXES_NAME
+        try:
+            return read_declared(path).indexes if files.exists(path) else {}
+        except (Corruption, StorageError) as error:
+            logger.warning("%s: the declared payload indexes are lost, declare them again with create_index: %s", path, error)
+            return {}
+
+    def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
+        """
+        Replace the declared payload indexes as one step; durable on return. REQUIRES: one caller at a time.
+        """
+        write_declared(self._directory / _INDEXES_NAME, Declared(dict(declared)))
 
     def info(self) -> StoreInfo:
         """

@@ -1,5 +1,5 @@
 """
-The small files MANIFEST, CATALOG and CURRENT: a frame with a checksum around JSON, and their typed contents.
+The small files MANIFEST, CATALOG, CURRENT and INDEXES: a frame with a checksum around JSON, and their typed contents.
 
 Invariant: a file is replaced as one step, so what is read is a whole old or a whole new one; anything else is Corruption naming the file.
 The frame is the same in every format version, so that a newer file is told from a damaged one. Thread rule: any thread; the writer's
@@ -26,9 +26,10 @@ FORMAT = 1
 _MAGIC_MANIFEST = b"VDBMANI\0"
 _MAGIC_CATALOG = b"VDBCATL\0"
 _MAGIC_CURRENT = b"VDBCURR\0"
+_MAGIC_INDEXES = b"VDBINDX\0"
 _HEADER = struct.Struct("<8sII")
 _CRC = struct.Struct("<I")
-_MAX_BODY = {_MAGIC_MANIFEST: 4 << 20, _MAGIC_CATALOG: 64 << 20, _MAGIC_CURRENT: 4096}
+_MAX_BODY = {_MAGIC_MANIFEST: 4 << 20, _MAGIC_CATALOG: 64 << 20, _MAGIC_CURRENT: 4096, _MAGIC_INDEXES: 4 << 20}
 _MAX_NUMBER = (1 << 64) - 1
 _MAX_DIM = 1 << 16
 
@@ -96,6 +97,25 @@ class Current:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """
+    A payload index as it was declared; `m` None: links where searches ask for them.
+    """
+
+    kind: str
+    m: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """
+    The declared payload indexes of a collection, by key.
+    """
+
+    indexes: dict[str, IndexSpec] = field(default_factory=dict)
+
+
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """
     Write a collection's MANIFEST.
@@ -159,11 +179,25 @@ def read_current(path: Path) -> Current:
     return current
 
 
-def _write(path: Path, magic: bytes, content: Manifest | Catalog | Current) -> None:
+def write_declared(path: Path, declared: Declared) -> None:
+    """
+    Replace a collection's INDEXES.
+    """
+    _write(path, _MAGIC_INDEXES, declared)
+
+
+def read_declared(path: Path) -> Declared:
+    """
+    Read a collection's INDEXES.
+    """
+    return _read(path, _MAGIC_INDEXES, Declared)
+
+
+def _write(path: Path, magic: bytes, content: Manifest | Catalog | Current | Declared) -> None:
     body = msgspec.json.encode(content)
     if len(body) > _MAX_BODY[magic]:
         raise InvalidArgument(
-            f"{path.name} would have {len(body):,} bytes, at most {_MAX_BODY[magic]:,} fit; use less metadata or shorter names"
+            f"{path.name} would have {len(body):,} bytes, at most {_MAX_BODY[magic]:,} fit; use less metadata, or shorter or fewer names"
         )
     header = _HEADER.pack(magic, FORMAT, len(body))
     files.replace_file(path, header + _CRC.pack(crc32c(header + body)) + body)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
 from vecdb.errors import InternalError, ReadOnly, StorageError
 from vecdb.storage.blocks import id_key
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.framing import IndexSpec
 from vecdb.storage.store import Apply, StoreInfo
 from vecdb.storage.wal import Ticket
 
@@ -173,6 +174,17 @@ class MemoryStore:
     def note_idle(self) -> None:
         """
         Do nothing: there is no log.
+        """
+
+    def read_indexes(self) -> Mapping[str, IndexSpec]:
+        """
+        Return nothing: a new collection has no declared indexes.
+        """
+        return {}
+
+    def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
+        """
+        Do nothing: the declarations live as long as the collection does.
         """
 
     def info(self) -> StoreInfo:

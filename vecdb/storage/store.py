@@ -10,7 +10,7 @@ the queue), and must therefore not take the write lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vecdb.storage.blocks import IdBlock
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.framing import IndexSpec
 from vecdb.storage.wal import Ticket
 
 Apply = Callable[[int, Effects], None]
@@ -186,6 +187,17 @@ class Store(Protocol):
     def note_idle(self) -> None:
         """
         Let the log confirm its last record after a second of idling; called about every 0.25 s.
+        """
+
+    def read_indexes(self) -> Mapping[str, IndexSpec]:
+        """
+        Return the declared payload indexes by key; none, with a logged warning, when what was kept of them cannot be
+        read.
+        """
+
+    def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
+        """
+        Replace the declared payload indexes as one step; durable on return. REQUIRES: one caller at a time.
         """
 
     def info(self) -> StoreInfo:
