@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,12 +23,13 @@ import pytest
 from filter_samples import random_condition, random_payload
 from numpy.typing import NDArray
 from storage_doubles import CountingSystem, FaultySystem, QuickSystem, World
+from vecdb._core import lib
 
 import vecdb
 from vecdb import AlreadyExists, Closed, Collection, F, InvalidArgument, NotFound, StorageError, _payload_index
-from vecdb._core import lib
 from vecdb._index_kinds import KINDS
 from vecdb._live import LiveDatabase
+from vecdb._state import CollectionState
 from vecdb.errors import Corruption
 from vecdb.filters import KeyPath, matches, parse
 from vecdb.storage import files
@@ -291,10 +293,12 @@ def test_indexes_are_declared_and_dropped_beside_searches_and_writes(points: Col
 
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(search) for _ in range(2)]
-        for _ in range(40):
-            points.create_index("a", "integer", m=4)
-            points.drop_index("a")
-        stop.set()
+        try:
+            for _ in range(40):
+                points.create_index("a", "integer", m=4)
+                points.drop_index("a")
+        finally:
+            stop.set()
         assert all(one.result() > 0 for one in running)
     assert points.count(F("a") == 1) == 100
 
@@ -540,14 +544,17 @@ def test_closing_ends_what_is_built_in_the_background(declared: Path, monkeypatc
         points.create_index("d")
 
 
-def test_a_forgotten_database_that_its_own_thread_collects_is_closed(declared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_its_own_thread_collects_is_closed_when_that_rests(declared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = _payload_index.PayloadIndexes._scan
     forgotten, collected = threading.Event(), threading.Event()
+    states: list[CollectionState] = []
+    closed: list[bool] = []
 
     def collecting(self: Any, *arguments: Any) -> None:
         if threading.current_thread().name == "vecdb-indexes" and not collected.is_set():
             assert forgotten.wait(60)
             gc.collect()
+            closed.append(states[0]._closed)
             collected.set()
         scan(self, *arguments)
 
@@ -555,15 +562,19 @@ def test_a_forgotten_database_that_its_own_thread_collects_is_closed(declared: P
     gc.disable()
     try:
         db = vecdb.open(declared)
-        builder = db["p"]._state.declared._builder
+        states.append(db["p"]._state)
+        builder = states[0].declared._builder
+        handle = weakref.ref(db)
         cycle: list[Any] = [db]
         cycle.append(cycle)
         del db, cycle
         forgotten.set()
         assert builder is not None
         builder.join(60)
-        assert collected.is_set()
+        assert handle() is None
         assert not builder.is_alive()
+        assert closed == [False]
+        assert states[0]._closed
     finally:
         gc.enable()
     with vecdb.open(declared) as db:
