@@ -39,6 +39,8 @@ constexpr double kNotWorthHaving = 1.1;
 // The timed scans look at this many rows at most, one in sixteen of them in the scan over few.
 constexpr Row kTimedRows = 1 << 20;
 constexpr std::uint64_t kFewShare = 16;
+constexpr std::size_t kTimedRuns = 4;
+constexpr std::size_t kTimedSets = 3;
 
 // Time that this thread ran: a busy machine must not change the costs.
 double thread_ns() {
@@ -50,21 +52,29 @@ double thread_ns() {
 // One number that a clock without resolution must not make zero.
 float per_one(double nanoseconds, double count) { return static_cast<float>(std::max(0.5, nanoseconds / std::max(1.0, count))); }
 
+// The least of several runs: what else the machine does must not count. Those over few rows take turns over sets of rows, as searches do
+// whose filters come again, and have no scan over all between them, which would drive their rows from the caches.
 void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfile& profile) {
   rows = std::min(rows, kTimedRows);
-  Bitset few(rows);
-  for (Row row = 0; row < rows; ++row) {
-    if (mixed(row) % kFewShare == 0) few.set(row);
-  }
   const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
-  const auto timed = [&](const RowSet& set) {
+  const auto timed = [&](const RowSet& set, double count) {
     Ranking ranking(kFew, vectors, nullptr);
     const double start = thread_ns();
     vectors.codes() == nullptr ? scan_range(vectors, query, 0, rows, set, ranking) : scan_range(vectors, coded, 0, rows, set, ranking);
-    return thread_ns() - start;
+    return per_one(thread_ns() - start, count);
   };
-  profile.stream_ns = per_one(timed({nullptr, rows}), rows);
-  profile.gather_ns = std::max(profile.stream_ns, per_one(timed({few.words(), rows}), static_cast<double>(few.count())));
+  std::vector<Bitset> few(kTimedSets, Bitset(rows));
+  for (Row row = 0; row < rows; ++row) {
+    for (std::size_t set = 0; set < kTimedSets; ++set) {
+      if (mixed(row + (std::uint64_t{set} << 32)) % kFewShare == 0) few[set].set(row);
+    }
+  }
+  profile.stream_ns = profile.gather_ns = std::numeric_limits<float>::max();
+  for (std::size_t run = 0; run < kTimedRuns; ++run) {
+    for (const Bitset& set : few)
+      profile.gather_ns = std::min(profile.gather_ns, timed({set.words(), rows}, static_cast<double>(set.count())));
+  }
+  for (std::size_t run = 0; run < kTimedRuns; ++run) profile.stream_ns = std::min(profile.stream_ns, timed({nullptr, rows}, rows));
 }
 
 float largest_norm(const Vectors& vectors, Row rows) {
@@ -143,16 +153,16 @@ class Prober {
   std::uint64_t walk(Row self, const Reach& reach, std::uint32_t k) {
     Walk walk;
     const float* const values = vectors_.row(self);
-    const Beam beam = beam_of(reach, k, vectors_, values, kNoLimit);
+    const Beam beam = beam_of(reach, k, vectors_, values);
     const RowSet allowed{nullptr, rows_};
     if (vectors_.codes() == nullptr) {
       const Query query(values, vectors_.dim(), vectors_.metric());
       const QueryTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, self}, allowed, beam, scratch_, walk);
+      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
     } else {
       const CodeQuery query(values, vectors_.dim(), vectors_.metric());
       const CodedTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, self}, allowed, beam, scratch_, walk);
+      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
     }
     return walk.distances;
   }
@@ -213,7 +223,7 @@ double excess(int bound) { return kLeastExcess * std::pow(kExcessStep, bound); }
 struct Bound {
   float factor = Reach::kNoFactor;
   double distances = 0;
-  double nanoseconds_a_distance = 0;
+  double nanoseconds_a_distance = std::numeric_limits<double>::max();
 };
 
 // The tightest bound with which a beam of `ef` reaches the goal.
@@ -227,7 +237,8 @@ Bound find_bound(Prober& prober, std::uint32_t ef, std::uint32_t k, std::size_t 
     const Reach reach(ef, static_cast<float>(1 + excess(bound)), largest_norm);
     const Outcome outcome = prober.probe(reach, k, count);
     const double distances = outcome.distances.value();
-    found.nanoseconds_a_distance = outcome.nanoseconds / (distances * static_cast<double>(std::min(count, prober.samples().size())));
+    const double all_distances = distances * static_cast<double>(std::min(count, prober.samples().size()));
+    found.nanoseconds_a_distance = std::min(found.nanoseconds_a_distance, outcome.nanoseconds / all_distances);
     return Tried{(k == kFew ? outcome.few : outcome.many).floor(samples), distances};
   };
   int low = -1;

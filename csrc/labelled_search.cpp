@@ -25,7 +25,7 @@ class LabelledIndex::Matches {
 
   void keep_only(const Bitset& allowed);
   void choose_way();
-  void walk_over(std::shared_ptr<const Graph> graph, std::uint64_t max_distances);
+  void walk_over(std::shared_ptr<const Graph> graph, const Effort& effort);
   Bitset allowed_nodes(const LabelledIndex& index) const;
   Plan plan_for(std::uint64_t rows, std::uint64_t total) const;
   RowSet rows() const;
@@ -42,7 +42,7 @@ class LabelledIndex::Matches {
   std::shared_ptr<const Graph> base_;
   std::shared_ptr<const TagLinks> links_;  // of a tag that every match has
   std::shared_ptr<const Graph> graph_;     // to be walked; nullptr: exact scan
-  std::uint64_t max_distances_ = 0;
+  Effort effort_{0};
 };
 
 LabelledIndex::Matches::Matches(const LabelledIndex& index, const LabelledQuery& query)
@@ -102,9 +102,9 @@ Plan LabelledIndex::Matches::plan_for(std::uint64_t rows, std::uint64_t total) c
   return choose_plan(workload);
 }
 
-void LabelledIndex::Matches::walk_over(std::shared_ptr<const Graph> graph, std::uint64_t max_distances) {
+void LabelledIndex::Matches::walk_over(std::shared_ptr<const Graph> graph, const Effort& effort) {
   graph_ = std::move(graph);
-  max_distances_ = max_distances;
+  effort_ = effort;
 }
 
 void LabelledIndex::Matches::choose_way() {
@@ -115,7 +115,7 @@ void LabelledIndex::Matches::choose_way() {
     return;
   }
   const Plan base = plan_for(count_, live_count_);
-  if (base.strategy == Strategy::graph || base.strategy == Strategy::sweep) walk_over(base_, base.max_distances);
+  if (base.strategy == Strategy::graph || base.strategy == Strategy::sweep) walk_over(base_, base.effort);
   if (links_ != nullptr) {
     const std::uint64_t members = std::max<std::uint64_t>(links_->members(), selection_.count);
     const double cost = plan_for(members, members).cost_graph_ns;
@@ -151,7 +151,7 @@ std::vector<Candidate> LabelledIndex::Matches::nearest(const float* values) cons
   Ranking ranking(k, vectors_, nullptr);
   if (graph_ != nullptr) {
     const ScratchPool::Lease scratch = scratches_.take();
-    const Walk walk = search_graph(*graph_, vectors_, query, rows(), ef_, max_distances_, *scratch, ranking);
+    const Walk walk = search_graph(*graph_, vectors_, query, rows(), ef_, effort_, *scratch, ranking);
     std::vector<Candidate> found = ranking.take();
     if (!walk.exhausted && found.size() == k) return found;
   }

@@ -9,17 +9,11 @@ namespace vecdb {
 
 namespace {
 
-// Under a filter the walk has to pass over what does not match, as in a sweep over the base graph.
-constexpr double kGateExponent = -0.83;
-// A smaller graph needs a narrower beam, by this power of its size: 0.42 on tags of 10 and 20 % of glove100; less is on the safe side.
-constexpr double kBeamExponent = 0.38;
 // What a walk may cost, and from where on it is tried, in exact scans: where all nodes match, walks differ less than over the base graph.
-constexpr double kBudget = 1.0 / 2;
-constexpr double kWorthTrying = 0.4;
+constexpr double kTurnsBack = 1.0 / 2;
+constexpr double kMost = 1.4;
+constexpr double kWorthTrying = 0.85;
 constexpr double kClearGain = 1.0 / 2;
-// Distances grow with about this power of the beam where a bound ends most walks; and a beam stays above k by a share.
-constexpr double kDistancesExponent = 0.5;
-constexpr double kOverK = 1.25;
 
 }  // namespace
 
@@ -32,21 +26,21 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
     largest = std::max(largest, static_cast<double>(count));
   }
   LinkCost cost;
+  cost.sets = shape.members.size();
+  cost.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
   cost.step_ns = profile.step_ns;
-  const double size = std::max<double>(profile.rows, largest);
-  const Prospect whole =
-      workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k)) : default_prospect(profile, workload.k, profile.rows);
-  cost.reach = whole.reach;
-  double distances = whole.distances;
-  if (workload.ef == 0) {
-    const double narrower = std::pow(largest / size, kBeamExponent);
-    cost.reach.ef = static_cast<std::uint32_t>(std::max(whole.reach.ef * narrower, std::ceil(kOverK * workload.k)));
-    distances *= std::pow(static_cast<double>(cost.reach.ef) / whole.reach.ef, kDistancesExponent);
-  }
+  const auto prospect = [&](double nodes) {
+    if (workload.ef == 0) return default_prospect(profile, workload.k, static_cast<Row>(std::min<double>(nodes, profile.rows)));
+    Prospect beam = beam_prospect(profile, std::max(workload.ef, workload.k));
+    beam.distances.distances *= std::min(1.0, std::log(nodes) / std::log(std::max<double>(profile.rows, 3)));
+    return beam;
+  };
   const double share = std::clamp(static_cast<double>(workload.cardinality) / std::max(members, 1.0), 1e-9, 1.0);
+  cost.reach = prospect(largest).reach;
+  cost.reach.least_share = static_cast<float>(share);
   for (const std::uint64_t count : shape.members) {
     const auto c = static_cast<double>(std::max<std::uint64_t>(count, 2));
-    const double walk = distances * std::log(c) / std::log(std::max(size, c)) * std::pow(share, kGateExponent);
+    const double walk = prospect(c).distances.at(share);
     cost.total_ns += std::min(walk, c) * profile.step_ns;
   }
   cost.scan_ns = static_cast<double>(shape.pending) * profile.gather_ns;
@@ -62,7 +56,14 @@ Plan better_plan(const Plan& without, const LinkCost& cost) {
   plan.strategy = Strategy::tag;
   plan.reach = cost.reach;
   plan.cost_graph_ns = cost.total_ns;
-  plan.max_distances = static_cast<std::uint64_t>((without.cost_exact_ns * kBudget - cost.scan_ns) / cost.step_ns);
+  const auto distances_for = [&](double scans) {
+    return static_cast<std::uint64_t>(std::max(0.0, without.cost_exact_ns * scans - cost.scan_ns) / cost.step_ns);
+  };
+  plan.effort = Effort(distances_for(kTurnsBack));
+  if (cost.sets == 1) {  // of several, what one finds need not be enough
+    plan.effort.most = distances_for(kMost);
+    plan.effort.enough = cost.enough;
+  }
   return plan;
 }
 

@@ -17,7 +17,9 @@ struct LinkShape {
 
 struct LinkCost {
   Reach reach{0};
-  double scan_ns = 0;  // of what is pending
+  std::size_t sets = 0;    // to be walked
+  std::size_t enough = 0;  // hits
+  double scan_ns = 0;      // of what is pending
   double total_ns = 0;
   double step_ns = 0;
 };

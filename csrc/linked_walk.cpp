@@ -23,11 +23,12 @@ void scan_pending(const std::vector<Row>& rows, const Vectors& vectors, const Qu
 
 bool search_links(const LinkedRows& links, const Vectors& vectors, const Query& query, const RowSet& allowed, const Plan& plan,
                   Scratch& scratch, Ranking& out) {
-  std::uint64_t budget = plan.max_distances;
+  Effort effort = plan.effort;
   const auto walk_into = [&](const LinkedSet::View& set, Ranking& ranking) {
     if (set.graph == nullptr) return true;
-    const Walk walk = search_graph(*set.graph, vectors, query, allowed, plan.reach, budget, scratch, ranking);
-    budget -= std::min(budget, walk.distances);
+    const Walk walk = search_graph(*set.graph, vectors, query, allowed, plan.reach, effort, scratch, ranking);
+    effort.give_up -= std::min(effort.give_up, walk.distances);
+    effort.most -= std::min(effort.most, walk.distances);
     return !walk.exhausted;
   };
   if (links.cover.sets.size() == 1) {

@@ -10,16 +10,18 @@ namespace vecdb {
 
 namespace {
 
-// Under a filter the walk has to pass over what does not match: distances grow by (share that matches) to this power; published sweeps
-// give -0.83.
-constexpr double kSweepExponent = -0.83;
 // How much of a scan still streams when a share of the rows is left out: at a half nearly nothing does.
 constexpr double kStreamExponent = 4.0;
 
-// What a walk may cost, and from where on it is tried, in exact scans: the cost of walks differs from query to query, and one that gives up
-// was for nothing.
-constexpr double kBudget = 1.0 / 2;
-constexpr double kWorthTrying = 1.0 / 3;
+// What a walk may cost before it turns back, and when it has found enough, in exact scans.
+constexpr double kTurnsBack = 1.0 / 2;
+constexpr double kMost = 1.4;
+// A walk is chosen when it is to be expected to cost this share of an exact scan; a scan is the surer way.
+constexpr double kWorthTrying = 0.85;
+// A walk that may turn out so cheap, since the filter may lie where the query does, is begun where its beginning costs little.
+constexpr double kMayPay = 0.6;
+constexpr double kBeginning = 300;  // distances until a walk knows
+constexpr double kLittle = 0.08;    // of an exact scan
 
 // What a scan pays for a row that matches, where this share of the rows does.
 double scanned_row_ns(double share, const GraphProfile& profile) {
@@ -43,12 +45,24 @@ Plan choose_plan(const Workload& workload) {
   const Prospect prospect = workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k))
                                              : default_prospect(profile, workload.k, workload.indexed);
   const double tail = share * static_cast<double>(workload.rows - workload.indexed) * row_ns;
-  const double distances = std::min<double>(workload.indexed, prospect.distances * std::pow(share, kSweepExponent));
-  plan.cost_graph_ns = distances * profile.step_ns + tail;
-  if (plan.cost_graph_ns >= plan.cost_exact_ns * kWorthTrying) return plan;
-  plan.strategy = workload.cardinality == workload.total ? Strategy::graph : Strategy::sweep;
+  const auto cost_at = [&](double p) { return std::min<double>(workload.indexed, prospect.distances.at(p)) * profile.step_ns + tail; };
+  plan.cost_graph_ns = cost_at(share);
+  const bool has_filter = workload.cardinality != workload.total;
+  const bool may_pay =
+      has_filter && kBeginning * profile.step_ns < kLittle * plan.cost_exact_ns && cost_at(1) < kMayPay * plan.cost_exact_ns;
+  if (plan.cost_graph_ns >= plan.cost_exact_ns * kWorthTrying && !may_pay) return plan;
+  const auto distances_for = [&](double scans) {
+    return static_cast<std::uint64_t>(std::max(0.0, plan.cost_exact_ns * scans - tail) / profile.step_ns);
+  };
+  plan.effort = Effort(distances_for(kTurnsBack));
+  if (plan.effort.give_up == 0) return plan;
+  plan.strategy = has_filter ? Strategy::sweep : Strategy::graph;
   plan.reach = prospect.reach;
-  plan.max_distances = static_cast<std::uint64_t>((plan.cost_exact_ns * kBudget - tail) / profile.step_ns);
+  plan.reach.least_share = static_cast<float>(share);
+  plan.effort.most = distances_for(kMost);
+  plan.effort.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
+  plan.effort.expectation = prospect.distances;
+  plan.effort.worth = (plan.cost_exact_ns - tail) / profile.step_ns;
   return plan;
 }
 

@@ -1,8 +1,8 @@
 // Which way a search goes: an exact scan, or a walk over the graph, by exact cardinality and by the costs that were measured on the graph.
 //
-// Invariant: a walk gets a budget of distances that costs half of an exact scan; whoever runs it turns to the exact scan when the budget is
-// used up, so that the worst case is 1.5 exact scans. A graph is chosen only when its predicted cost is well within that budget.
-// Everything here is a pure function of its arguments.
+// Invariant: a walk that has cost half of an exact scan and has not found enough is followed by the scan; one that has ends by 1.4 of them:
+// so that the worst case is 1.5 exact scans. A walk under a filter learns early whether the filter lies where the query does, and turns
+// back when a scan is cheaper. Everything here is a pure function of its arguments.
 #pragma once
 
 #include <cstdint>
@@ -38,10 +38,10 @@ struct Workload {
 
 struct Plan {
   Strategy strategy = Strategy::empty;
-  Reach reach{0};                   // of a walk; ef is 0 unless a graph is walked
-  double cost_exact_ns = 0;         // predicted, one query
-  double cost_graph_ns = 0;         // infinite without a graph
-  std::uint64_t max_distances = 0;  // the walk's budget
+  Reach reach{0};            // of a walk; ef is 0 unless a graph is walked
+  double cost_exact_ns = 0;  // predicted, one query
+  double cost_graph_ns = 0;  // infinite without a graph
+  Effort effort{0};          // the walk's
 };
 
 Plan choose_plan(const Workload& workload);

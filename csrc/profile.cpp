@@ -17,7 +17,13 @@ constexpr double kMany = 100;
 constexpr double kDistancesExponent = 0.85;
 // ef grows with this power of the rows: 0.36 on glove100 (12,000 to 200,000 rows), 0.49 on normal noise in 64 dimensions.
 constexpr double kGrowth = 0.42;
-// And with this power of k beyond 100, but it stays above k by a share.
+// In a smaller graph it falls with less, to be on the safe side: 0.33 on glove100 (100,000 to 5,000 rows).
+constexpr double kShrinkage = 0.32;
+// A walk under a filter costs more than one without, by at least this power of the share that passes.
+constexpr double kLeastGrowth = 0.15;
+// The bound of a hundred may be as tight as can be tried, which says little of that of a thousand.
+constexpr double kMostThinning = 0.5;
+// ef grows with this power of k beyond 100, but it stays above k by a share.
 constexpr double kGrowthWithK = 0.75;
 constexpr double kOverK = 1.25;
 
@@ -32,6 +38,16 @@ struct Place {
   double position;
   double excess;
 };
+
+// The power of k that leads from k = 10 to k = 100.
+double exponent_of(double at_few, double at_many) { return std::clamp(std::log10(at_many / at_few), kLeastGrowth, 1.0); }
+
+float thinning_of(const GraphProfile& profile) {
+  const double excess10 = static_cast<double>(profile.factor10) - 1;
+  const double excess100 = static_cast<double>(profile.factor100) - 1;
+  if (excess10 <= excess100 || excess100 <= 0) return excess100 <= 0 ? static_cast<float>(kMostThinning) : 0.0F;
+  return static_cast<float>(std::min(kMostThinning, std::log10(excess10 / excess100)));
+}
 
 }  // namespace
 
@@ -55,22 +71,29 @@ GraphProfile nominal_profile(std::uint32_t dim) {
 
 Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Row rows) {
   const Place place(k);
-  const double growth = std::pow(std::max(1.0, static_cast<double>(rows) / profile.rows), kGrowth) * std::pow(place.excess, kGrowthWithK);
+  const double size = std::max<double>(rows, 1) / profile.rows;
+  const double growth = std::pow(size, size < 1 ? kShrinkage : kGrowth) * std::pow(place.excess, kGrowthWithK);
   const double distances_growth = std::pow(growth, kDistancesExponent);
   const double ef = std::max(place.early_between(profile.ef10, profile.ef100) * growth, kOverK * k);
   const auto rounded = [](double value) { return static_cast<std::uint32_t>(std::min<double>(std::ceil(value), UINT32_MAX)); };
   const bool has_bound = profile.factor10 != Reach::kNoFactor && (k <= kFew || profile.factor100 != Reach::kNoFactor);
-  if (!has_bound) return {Reach(rounded(ef)), place.between(profile.distances10, profile.distances100) * distances_growth};
+  const auto expectation = [&](double at_few, double at_many) {
+    return Expectation{place.between(at_few, at_many) * distances_growth, exponent_of(at_few, at_many),
+                       std::min(1.0, std::max<double>(k, kFew) / kMany), kGrowthWithK * kDistancesExponent};
+  };
+  if (!has_bound) return {Reach(rounded(ef)), expectation(profile.distances10, profile.distances100)};
   const float factor = profile.factor10 + static_cast<float>(place.position) * (profile.factor100 - profile.factor10);
-  return {Reach(rounded(ef * GraphProfile::kRoom), k <= kFew ? profile.factor10 : factor, profile.largest_norm),
-          place.between(profile.bounded10, profile.bounded100) * distances_growth};
+  const bool has_both = profile.factor100 != Reach::kNoFactor;
+  const float thinning = has_both ? thinning_of(profile) : 0.0F;
+  return {Reach(rounded(ef * GraphProfile::kRoom), k <= kFew ? profile.factor10 : factor, profile.largest_norm, thinning),
+          expectation(profile.bounded10, profile.bounded100)};
 }
 
 Prospect beam_prospect(const GraphProfile& profile, std::uint32_t ef) {
   const double span = static_cast<double>(profile.ef100) / profile.ef10;
   const double growth = static_cast<double>(profile.distances100) / profile.distances10;
-  const double exponent = span > 1.5 ? std::log(growth) / std::log(span) : kDistancesExponent;
-  return {Reach(ef), profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, std::clamp(exponent, 0.5, 1.0))};
+  const double exponent = std::clamp(span > 1.5 ? std::log(growth) / std::log(span) : kDistancesExponent, 0.5, 1.0);
+  return {Reach(ef), {profile.distances10 * std::pow(static_cast<double>(ef) / profile.ef10, exponent), exponent, 0, exponent}};
 }
 
 }  // namespace vecdb

@@ -39,10 +39,11 @@ bool is_plausible(const GraphProfile& profile);
 // What to reckon with where nothing was measured.
 GraphProfile nominal_profile(std::uint32_t dim);
 
-// How far a walk looks, and the distances that it computes without a filter.
+// How far a walk looks, and the distances that it computes for it. Where a share p of what it meets is allowed, the kth best hit is the
+// (k / p)th best of all, so that what was measured for other k tells what a filter costs.
 struct Prospect {
   Reach reach;
-  double distances;
+  Expectation distances;
 };
 
 // For recall 0.95 at this k and this many rows. REQUIRES profile.is_known().

@@ -321,10 +321,19 @@ void scan_list(const Vectors& vectors, const CodeTile& tile, const Row* rows, st
   scan_rows(SomeCoded{vectors, tile, tile.count()}, rows, count, rankings);
 }
 
+void offer_rows(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking) {
+  constexpr std::size_t kRowsAhead = 16;  // of a few hundred, that all together would drive each other from the first-level cache
+  for (std::size_t i = 0; i < std::min(count, kRowsAhead); ++i) vectors.prefetch_early(rows[i]);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kRowsAhead < count) vectors.prefetch_early(rows[i + kRowsAhead]);
+    ranking.offer(vectors.distance(query, rows[i]), rows[i]);
+  }
+}
+
 void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking& out) {
-  const std::vector<Candidate> best = coded.take();
-  for (const Candidate& candidate : best) vectors.prefetch(candidate.row);
-  for (const Candidate& candidate : best) out.offer(vectors.distance(query, candidate.row), candidate.row);
+  std::vector<Row> rows;
+  for (const Candidate& candidate : coded.take()) rows.push_back(candidate.row);
+  offer_rows(vectors, query, rows.data(), rows.size(), out);
 }
 
 }  // namespace vecdb

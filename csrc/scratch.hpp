@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -149,6 +150,34 @@ struct Scratch {
 };
 
 constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+
+// How many distances a walk needs where a share of what it meets is allowed.
+struct Expectation {
+  double distances = 0;  // where all is
+  // It grows with this power of 1 / share, below the bend with that one.
+  double growth = 0;
+  double bend = 0;
+  double growth_below = 0;
+
+  double at(double share) const {
+    const double gentle = std::max(share, bend);
+    return distances * std::pow(gentle, -growth) * std::pow(share / gentle, -growth_below);
+  }
+};
+
+// What a walk may cost, in distances. It gives up when it has not found `enough` by give_up, and ends at `most` with what it has.
+struct Effort {
+  // Gives up there, whatever it has found.
+  Effort(std::uint64_t give_up_) : give_up(give_up_), most(give_up_) {}
+
+  std::uint64_t give_up;
+  std::uint64_t most;
+  std::size_t enough = std::numeric_limits<std::size_t>::max();
+  // It gives up early when, by the share of what it meets that is allowed, more than `worth` are to be expected: a filter may lie where the
+  // query does, or far from it.
+  Expectation expectation;
+  double worth = std::numeric_limits<double>::infinity();
+};
 
 // What a walk cost, in distance computations and expanded nodes.
 struct Walk {

@@ -78,6 +78,8 @@ void scan_range(const Vectors& vectors, const QueryTile& tile, Row first, Row la
 void scan_range(const Vectors& vectors, const CodeTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings);
 void scan_list(const Vectors& vectors, const QueryTile& tile, const Row* rows, std::size_t count, Ranking* rankings);
 void scan_list(const Vectors& vectors, const CodeTile& tile, const Row* rows, std::size_t count, Ranking* rankings);
+// Offer a few rows from anywhere, by their rows and not by codes.
+void offer_rows(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking);
 // Offer to out, by their rows, what was best by codes; leaves coded empty.
 void rerank(const Vectors& vectors, const Query& query, Ranking& coded, Ranking& out);
 
@@ -88,24 +90,29 @@ constexpr std::uint32_t rerank_depth(std::uint32_t k) { return k > (UINT32_MAX -
 // How far a walk looks: at most ef hits are kept, and, with a factor, nothing is looked at beyond factor times the distance of the kth best
 // so far. Distances are meant squared; under cosine 1 - cos, under dot |query| * largest_norm - dot, which are proportional to such of unit
 // vectors, and of rows that are lifted to one length (Bachrach et al., "Speeding up the Xbox recommender system", 2014).
+// Where a share p of what is met is allowed, the kth best hit is about the (k / p)th best of all, for which less of a factor will do:
+// 1 + (factor - 1) * p^thinning.
 struct Reach {
   // Without a factor a walk is the plain beam of HNSW.
   Reach(std::uint32_t ef_) : ef(ef_) {}
-  Reach(std::uint32_t ef_, float factor_, float largest_norm_) : ef(ef_), factor(factor_), largest_norm(largest_norm_) {}
+  Reach(std::uint32_t ef_, float factor_, float largest_norm_, float thinning_ = 0)
+      : ef(ef_), factor(factor_), largest_norm(largest_norm_), thinning(thinning_) {}
 
   static constexpr float kNoFactor = std::numeric_limits<float>::max();
 
   std::uint32_t ef;
   float factor = kNoFactor;
   float largest_norm = 0;  // of the rows; asked for under dot
+  float thinning = 0;
+  float least_share = 0;  // p is taken to be at least this: what lies far from the query is as hard to find as it is many
 };
 
 // With fewer hits wanted, the bound is still that of so many: of the very first few it would end a walk in the next best dead end.
 constexpr std::uint32_t kLeastBounding = 10;
 
 // Walk the graph towards the query and offer the nearest allowed rows that were met. Every node may be walked over, whether allowed or not.
-// Gives up once it has computed max_distances distances, give or take one node's links.
+// A walk is held to its effort, give or take one node's links.
 Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, const Reach& reach,
-                  std::uint64_t max_distances, Scratch& scratch, Ranking& out);
+                  const Effort& effort, Scratch& scratch, Ranking& out);
 
 }  // namespace vecdb

@@ -133,8 +133,7 @@ bool Searcher::walk(const Query& query, Ranking& ranking) const {
     return search_links(*parts_.links, parts_.vectors, query, allowed(parts_.field.map.rows()), plan_, *scratch, ranking) &&
            ranking.size() >= std::min<std::uint64_t>(k_, selection_->count);
   }
-  const Walk walk =
-      search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.reach, plan_.max_distances, *scratch, ranking);
+  const Walk walk = search_graph(*graph.graph, parts_.vectors, query, allowed(graph.indexed), plan_.reach, plan_.effort, *scratch, ranking);
   if (walk.exhausted) return false;
   scan_tail(query, ranking);
   return ranking.size() >= std::min<std::uint64_t>(k_, selection_->count);

@@ -20,23 +20,25 @@ float shift_of(const Vectors& vectors, const float* query_values, float largest_
 
 }  // namespace
 
-Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values, std::uint64_t max_distances) {
+Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values) {
   const std::size_t least = vectors.codes() == nullptr ? 1 : rerank_depth(k);
-  Beam beam{std::max<std::size_t>(reach.ef, least), max_distances};
+  Beam beam{std::max<std::size_t>(reach.ef, least)};
   if (reach.factor == Reach::kNoFactor) return beam;
   beam.kth = std::max(k, kLeastBounding);
   beam.factor = reach.factor;
+  beam.thinning = reach.thinning;
+  beam.least_share = reach.least_share;
   beam.shift = shift_of(vectors, query_values, reach.largest_norm);
   return beam;
 }
 
 Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query, const RowSet& allowed, const Reach& reach,
-                  std::uint64_t max_distances, Scratch& scratch, Ranking& out) {
+                  const Effort& effort, Scratch& scratch, Ranking& out) {
   Walk walk;
   if (graph.entry().level < 0) return walk;
-  const Beam beam = beam_of(reach, out.k(), vectors, query.values(), max_distances);
+  const Beam beam = beam_of(reach, out.k(), vectors, query.values());
   if (vectors.codes() == nullptr) {
-    walk_towards(graph, QueryTarget{vectors, query}, allowed, beam, scratch, walk);
+    walk_towards(graph, QueryTarget{vectors, query}, allowed, beam, effort, scratch, walk);
     for (const Scored& hit : scratch.hits) {
       const Row row = graph.row_of(hit.node);
       if (row < allowed.limit) out.offer(hit.distance, row);
@@ -44,16 +46,14 @@ Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query
     return walk;
   }
   const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
-  walk_towards(graph, CodedTarget{vectors, coded}, allowed, beam, scratch, walk);
+  walk_towards(graph, CodedTarget{vectors, coded}, allowed, beam, effort, scratch, walk);
   const std::size_t depth = rerank_depth(out.k());
   scratch.rows.clear();
   for (const Scored* hit = scratch.hits.begin(); hit != scratch.hits.end() && scratch.rows.size() < depth; ++hit) {
     const Row row = graph.row_of(hit->node);
-    if (row >= allowed.limit) continue;
-    vectors.prefetch(row);
-    scratch.rows.push_back(row);
+    if (row < allowed.limit) scratch.rows.push_back(row);
   }
-  for (const Row row : scratch.rows) out.offer(vectors.distance(query, row), row);
+  offer_rows(vectors, query, scratch.rows.data(), scratch.rows.size(), out);
   return walk;
 }
 

@@ -19,17 +19,18 @@ inline bool is_open(const Graph& graph, const RowSet& allowed) {
 
 // Leaves the nearest nodes met in scratch.hits; some may stand for rows at or beyond allowed.limit. REQUIRES a graph that is not empty.
 template <class Target>
-void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, Scratch& scratch, Walk& walk) {
+void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, const Effort& effort, Scratch& scratch,
+                  Walk& walk) {
   const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
   if (is_open(graph, allowed)) {
-    search_nearest(graph, 0, start, target, beam, scratch, walk);
+    search_nearest(graph, 0, start, target, beam, effort, scratch, walk);
     return;
   }
   const auto accept = [&allowed](Node, Row row) { return allowed.contains(row); };
-  search_layer(graph, 0, start, target, accept, beam, scratch, walk);
+  search_layer(graph, 0, start, target, accept, beam, effort, scratch, walk);
 }
 
 // The beam of a search for the best k. query_values are the query's, of vectors.dim().
-Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values, std::uint64_t max_distances);
+Beam beam_of(const Reach& reach, std::uint32_t k, const Vectors& vectors, const float* query_values);
 
 }  // namespace vecdb

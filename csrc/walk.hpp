@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -39,15 +40,17 @@ struct CodedTarget {
 };
 
 // How far a walk looks: at most `ef` hits are kept, and nothing is looked at that is farther than `factor` times the kth best hit so far.
-// What is multiplied is the squared distance between vectors, or a number proportional to it: kernel distance + shift.
+// What is multiplied is the squared distance between vectors, or a number proportional to it: kernel distance + shift. Where a share p of
+// the nodes met are hits, the factor is 1 + (factor - 1) * p^thinning.
 struct Beam {
   static constexpr std::size_t kNoBound = std::numeric_limits<std::size_t>::max();
 
   std::size_t ef;
-  std::uint64_t max_distances = kNoLimit;  // of the whole Walk
   std::size_t kth = kNoBound;
   float factor = 1;
   float shift = 0;
+  float thinning = 0;
+  float least_share = 0;  // p is taken to be at least this
 };
 
 // The nearest node that a greedy descent from entry to just above level `to` reaches; the start of a walk on level `to`.
@@ -76,22 +79,28 @@ Scored descend(const Graph& graph, Graph::Entry entry, int to, const Target& tar
   return nearest;
 }
 
-// What is too far for a walk, given its hits so far; never grows.
+// What is too far for a walk, given its hits so far.
 class Horizon {
  public:
-  explicit Horizon(const Beam& beam) : beam_(beam) {}
+  explicit Horizon(const Beam& beam) : beam_(beam), factor_(beam.factor) {}
 
   bool is_within(float distance, const NearestNodes& hits) const { return distance < far_ || (distance == far_ && !hits.is_full()); }
   void draw_in(const NearestNodes& hits) {
     if (hits.size() >= beam_.kth) {
       const float near = std::max(0.0F, hits[beam_.kth - 1].distance + beam_.shift);
-      far_ = std::min(far_, near * beam_.factor - beam_.shift);
+      far_ = near * factor_ - beam_.shift;
     }
     if (hits.is_full()) far_ = std::min(far_, hits.back().distance);
+  }
+  // This share of the nodes met are hits.
+  void thin(double share) {
+    share = std::max(share, static_cast<double>(beam_.least_share));
+    factor_ = static_cast<float>(1.0 + (static_cast<double>(beam_.factor) - 1.0) * std::pow(share, static_cast<double>(beam_.thinning)));
   }
 
  private:
   const Beam& beam_;
+  float factor_;
   float far_ = std::numeric_limits<float>::infinity();
 };
 
@@ -106,6 +115,7 @@ class OpenFront {
     return next != nullptr && horizon_.is_within(next->distance, hits_) ? next : nullptr;
   }
   void expand() { hits_.expand(); }
+  double share() const { return 1; }
   // True when it is the next one now.
   bool offer(Scored met, Row) {
     if (!horizon_.is_within(met.distance, hits_)) return false;
@@ -136,11 +146,19 @@ class SweepFront {
     std::pop_heap(frontier_.begin(), frontier_.end(), NearestFirst());
     frontier_.pop_back();
   }
+  // Of the nodes met that were not too far.
+  double share() const { return (accepted_ + 0.5) / (met_ + 0.5); }
   bool offer(Scored met, Row row) {
     if (!horizon_.is_within(met.distance, hits_)) return false;
     frontier_.push_back(met);
     std::push_heap(frontier_.begin(), frontier_.end(), NearestFirst());
+    met_ += 1;
     if (accept_(met.node, row)) {
+      accepted_ += 1;
+      if (met_ >= thinned_at_) {
+        horizon_.thin(share());
+        thinned_at_ = met_ + kThinEvery;
+      }
       hits_.insert(met);
       horizon_.draw_in(hits_);
     }
@@ -148,6 +166,11 @@ class SweepFront {
   }
 
  private:
+  static constexpr double kThinEvery = 32;
+
+  double met_ = 0;
+  double accepted_ = 0;
+  double thinned_at_ = 2 * kThinEvery;
   Horizon horizon_;
   const Accept& accept_;
   NearestNodes& hits_;
@@ -193,20 +216,49 @@ void score(Batch& batch, const Batch& following, const Graph& graph, int level, 
   batch.count = 0;
 }
 
+// Holds a walk to its effort.
+class Referee {
+ public:
+  enum class Verdict { go_on, end, give_up };
+
+  explicit Referee(const Effort& effort) : effort_(effort), next_(std::min(kFirstLook, effort.give_up)) {}
+
+  bool is_due(std::uint64_t distances) const { return distances >= next_; }
+  // share: of the nodes met that are hits.
+  Verdict judge(std::uint64_t distances, double share, std::size_t hits) {
+    if (distances >= effort_.give_up && hits < effort_.enough) return Verdict::give_up;
+    if (distances >= effort_.most) return Verdict::end;
+    const bool may_turn_back = distances < effort_.give_up;
+    if (may_turn_back && effort_.expectation.at(share) > effort_.worth + static_cast<double>(distances)) {
+      return Verdict::give_up;
+    }
+    next_ = may_turn_back ? std::min(2 * distances, effort_.give_up) : effort_.most;
+    return Verdict::go_on;
+  }
+
+ private:
+  static constexpr std::uint64_t kFirstLook = 192;
+
+  const Effort& effort_;
+  std::uint64_t next_;
+};
+
 // Expands the nearest node again and again. A node is chosen before the neighbours of the one before it are scored, so that vectors
 // and links arrive from memory while others are scored; choosing with one node's delay costs one distance in a hundred.
 // REQUIRES that the front was offered where to start.
 template <class Front, class Expansion, class Target>
-void best_first(const Graph& graph, int level, const Target& target, std::uint64_t max_distances, Front& front, Expansion& expansion,
+void best_first(const Graph& graph, int level, const Target& target, const Effort& effort, Front& front, Expansion& expansion,
                 Scratch& scratch, Walk& walk) {
+  Referee referee(effort);
   Batch* coming = &scratch.batches[0];
   Batch* present = &scratch.batches[1];
   coming->count = present->count = 0;
   for (;;) {
     if (const Scored* const next = front.next()) {
-      if (walk.distances >= max_distances) {
-        walk.exhausted = true;
-        return;
+      if (referee.is_due(walk.distances)) {
+        const Referee::Verdict verdict = referee.judge(walk.distances, front.share(), scratch.hits.size());
+        walk.exhausted = verdict == Referee::Verdict::give_up;
+        if (verdict != Referee::Verdict::go_on) return;
       }
       const Node node = next->node;
       front.expand();
@@ -225,25 +277,26 @@ void best_first(const Graph& graph, int level, const Target& target, std::uint64
 
 // SEARCH-LAYER of Malkov & Yashunin (Alg. 2), with a bound as well as a beam: leaves in scratch.hits the nearest nodes met.
 template <class Target>
-void search_nearest(const Graph& graph, int level, Scored start, const Target& target, const Beam& beam, Scratch& scratch, Walk& walk) {
+void search_nearest(const Graph& graph, int level, Scored start, const Target& target, const Beam& beam, const Effort& effort,
+                    Scratch& scratch, Walk& walk) {
   scratch.visited.reset(graph.capacity());
   scratch.visited.insert(start.node);
   OpenFront front(beam, scratch);
   OneHop expansion(graph, level, scratch);
   front.offer(start, graph.row_of(start.node));
-  best_first(graph, level, target, beam.max_distances, front, expansion, scratch, walk);
+  best_first(graph, level, target, effort, front, expansion, scratch, walk);
 }
 
 // The same, where only those that accept(node, row) takes are hits. Every node is walked over, accepted or not.
 template <class Target, class Accept>
 void search_layer(const Graph& graph, int level, Scored start, const Target& target, const Accept& accept, const Beam& beam,
-                  Scratch& scratch, Walk& walk) {
+                  const Effort& effort, Scratch& scratch, Walk& walk) {
   scratch.visited.reset(graph.capacity());
   scratch.visited.insert(start.node);
   SweepFront<Accept> front(beam, accept, scratch);
   OneHop expansion(graph, level, scratch);
   front.offer(start, graph.row_of(start.node));
-  best_first(graph, level, target, beam.max_distances, front, expansion, scratch, walk);
+  best_first(graph, level, target, effort, front, expansion, scratch, walk);
 }
 
 }  // namespace vecdb

@@ -76,7 +76,10 @@ TEST(recall_is_at_least_0_95_at_default_settings_under_any_filter) {
       const double reached = recall(*index, queries, kDim, ask, &strategy);
       has_walked = has_walked || strategy == VECDB_PLAN_GRAPH;
       has_swept = has_swept || strategy == VECDB_PLAN_SWEEP;
-      if (reached < 0.95) fail(__FILE__, __LINE__, "recall is " + std::to_string(reached) + " at k " + std::to_string(k));
+      if (reached < 0.95)
+        fail(__FILE__, __LINE__,
+             "recall is " + std::to_string(reached) + " at k " + std::to_string(k) + " with strategy " + std::to_string(strategy) +
+                 ", program of " + std::to_string(program.size()) + " words, tag " + std::to_string(program.size() > 1 ? program[1] : 0));
     }
   }
   CHECK(has_walked);
@@ -132,7 +135,7 @@ TEST(a_walk_that_gives_up_is_followed_by_an_exact_scan) {
     Plan plan;
     plan.strategy = strategy;
     plan.reach = Reach(ef);
-    plan.max_distances = max_distances;
+    plan.effort = Effort(max_distances);
     const auto all = std::make_shared<RowSelection>();
     all->count = 3600;
     std::vector<Offset> offsets(kHits);

@@ -159,7 +159,7 @@ TEST(a_row_of_several_sets_comes_once_and_pending_ones_are_found_too) {
   Plan plan;
   plan.strategy = Strategy::tag;
   plan.reach = 300;
-  plan.max_distances = kNoLimit;
+  plan.effort = Effort(kNoLimit);
   Scratch scratch;
   for (int i = 0; i < 50; ++i) {
     const std::vector<float> query = normal_values(random, kDim);
@@ -169,7 +169,7 @@ TEST(a_row_of_several_sets_comes_once_and_pending_ones_are_found_too) {
     for (const Candidate& hit : found.take()) hits.push_back(hit.row);
     CHECK(plain_nearest(Metric::l2, query.data(), rows.data(), kCount, kDim, 15, matches) == hits);
   }
-  plan.max_distances = 10;
+  plan.effort = Effort(10);
   Ranking found(15, vectors, nullptr);
   CHECK(!search_links(links, vectors, Query(rows.data(), kDim, Metric::l2), {bits.words(), kCount}, plan, scratch, found));
 }
