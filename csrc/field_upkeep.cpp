@@ -13,7 +13,7 @@ namespace {
 // Dead nodes cost walks their share of distances; a repair looks at every node and chooses links anew for those that link to dead ones.
 constexpr Node kDeadShare = 16;
 // Nodes that a thread repairs at a time: few enough that a growth of the graph waits only some milliseconds.
-constexpr Node kUnitNodes = 32;
+constexpr Node kUnitNodes = 16;
 // Looking for nodes without a path costs about 100 ns a node: unless somebody waits for it, it pays once a share of the links is new.
 constexpr Node kChangedShare = 8;
 // Inserts that run meanwhile may undo what was found: then it is repeated, this often.
