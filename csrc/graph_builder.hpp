@@ -22,6 +22,7 @@ struct Graph::Neighbour {
 struct Graph::Batch {
   std::vector<Node> nodes;
   std::vector<Row> rows;
+  std::vector<float> distances;
   std::vector<NearList::Entry> scored;
   std::uint32_t count = 0;
 };

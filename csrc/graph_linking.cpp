@@ -22,6 +22,14 @@ bool is_nearer(const Neighbour& a, const Neighbour& b) {
   return a.distance < b.distance || (a.distance == b.distance && a.node < b.node);
 }
 
+void score(const RowTarget& target, const Row* rows, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = target.distance(rows[i]);
+}
+void score(const CodedTarget& target, const Row* rows, std::size_t count, float* out) {
+  target.vectors.touch(rows, count);
+  target.vectors.codes()->list_distances(target.query, rows, count, out);
+}
+
 // Calls use(target) with what tells distances to this row soonest.
 template <class Use>
 void with_target(const Vectors& vectors, Row row, const Use& use) {
@@ -88,6 +96,7 @@ void Graph::walk_towards(int level, Scored start, Node node, const Target& targe
   for (Batch& batch : builder.batches) {
     batch.nodes.resize(max_links(0));
     batch.rows.resize(max_links(0));
+    batch.distances.resize(max_links(0));
     batch.scored.resize(max_links(0));
     batch.count = 0;
   }
@@ -107,8 +116,9 @@ void Graph::walk_towards(int level, Scored start, Node node, const Target& targe
     if (nearest != nullptr && level == 0) prefetch_links(current);
     NearList::Entry* scored = before->scored.data();
     const float bound = near.bound();
+    score(target, before->rows.data(), before->count, before->distances.data());
     for (std::uint32_t i = 0; i < before->count; ++i) {
-      const float distance = target.distance(before->rows[i]);
+      const float distance = before->distances[i];
       const Node met = before->nodes[i];
       if (distance < bound) *scored++ = {distance, met, is_result(met), false};
     }
@@ -121,13 +131,15 @@ void Graph::walk_towards(int level, Scored start, Node node, const Target& targe
 
 // Leaves in batch what node links to and the walk did not meet yet, and asks for its rows.
 void Graph::gather(Node node, int level, Builder& builder, Batch& batch) const {
+  const Codes* const codes = vectors_.codes();
   const std::uint32_t count = copy_links(node, level, batch.nodes.data());
   std::uint32_t fresh = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     const Node met = batch.nodes[i];
     if (!builder.scratch.visited.insert(met)) continue;
     const Row row = row_of(met);
-    vectors_.prefetch_coded(row);
+    // Scored one step later: time enough for the second-level cache, which takes more requests at once.
+    codes == nullptr ? vectors_.prefetch(row) : codes->prefetch_early(row);
     batch.nodes[fresh] = met;
     batch.rows[fresh] = row;
     ++fresh;
