@@ -208,8 +208,9 @@ Crossing find_beam(Prober& prober, Row rows, std::uint32_t k, std::uint32_t firs
     const Outcome outcome = prober.probe(Reach(static_cast<std::uint32_t>(ef)), k, kRoughSamples);
     const double recall = (k == kFew ? outcome.few : outcome.many).floor(samples);
     const Crossing now{ef, outcome.distances.value()};
-    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner.
-    if (recall >= kRecall || now.distances * 2 > rows) {
+    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner. So is one
+    // that keeps whatever it meets: what it misses, no path leads to.
+    if (recall >= kRecall || now.distances * 2 > rows || ef >= rows) {
       return before.setting == 0 ? now : crossing(before.setting, recall_before, before.distances, ef, recall, now.distances);
     }
     before = now;

@@ -3,6 +3,9 @@
 // Thread rule: as Graph's const calls.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+
 #include "graph.hpp"
 #include "scratch.hpp"
 #include "search.hpp"
@@ -22,12 +25,14 @@ template <class Target>
 void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, const Effort& effort, Scratch& scratch,
                   Walk& walk) {
   const Scored start = descend(graph, graph.entry(), 0, target, scratch, walk);
+  Beam filled = beam;  // there are no more nodes to keep, whatever was asked for
+  filled.ef = std::min<std::size_t>(beam.ef, graph.capacity());
   if (is_open(graph, allowed)) {
-    search_nearest(graph, 0, start, target, beam, effort, scratch, walk);
+    search_nearest(graph, 0, start, target, filled, effort, scratch, walk);
     return;
   }
   const auto accept = [&allowed](Node, Row row) { return allowed.contains(row); };
-  search_layer(graph, 0, start, target, accept, beam, effort, scratch, walk);
+  search_layer(graph, 0, start, target, accept, filled, effort, scratch, walk);
 }
 
 // The beam of a search for the best k. query_values are the query's, of vectors.dim().

@@ -151,6 +151,30 @@ TEST(a_given_ef_is_a_plain_beam) {
   CHECK(beam_prospect(profile, 300).distances.at(1) > 2300);
 }
 
+TEST(a_profile_is_measured_where_no_path_leads_to_half_of_a_graph) {
+  std::mt19937_64 random = seeded("two parts", 63);
+  constexpr Row kRows = 4000;
+  constexpr Node kPart = 300;
+  constexpr std::uint32_t kDim = 8;
+  Vectors vectors(kDim, Metric::l2);
+  const std::vector<float> values = normal_values(random, std::size_t{kRows} * kDim);
+  vectors.append(values.data(), kRows);
+  Graph graph(vectors, {8, 60, 3}, kRows);
+  for (Node node = 0; node < 2 * kPart; ++node) graph.restore_node(node, node, 0);
+  for (Node node = 0; node < 2 * kPart; ++node) {
+    const Node first = node - node % kPart;
+    std::vector<Node> links;
+    for (Node step = 1; step <= 8; ++step) links.push_back(first + (node - first + step * step) % kPart);
+    graph.restore_links(node, 0, links.data(), static_cast<std::uint32_t>(links.size()));
+  }
+  graph.restore_entry({0, 0});
+  const std::atomic<bool> go_on{false};
+  const std::optional<GraphProfile> profile = measure_profile(graph, vectors, kRows, go_on);
+  CHECK(profile.has_value() && is_plausible(*profile));
+  // No beam reaches the goal, and none is wider than there are rows.
+  CHECK(profile->ef10 < 2 * kRows);
+}
+
 TEST(a_measured_profile_tells_easy_data_from_hard) {
   std::mt19937_64 random = seeded("profiles", 62);
   constexpr Row kRows = 3000;
