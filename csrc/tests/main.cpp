@@ -1,6 +1,8 @@
-// Runs all registered tests, or those whose names contain the first argument. Exit status 0 only when all passed.
+// Runs all registered tests, or those whose names contain the first argument, or, with `--share I N`, every Nth from the Ith on. Exit
+// status 0 only when all passed, and there were some.
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 
@@ -22,8 +24,13 @@ void fail(const char* file, int line, const std::string& message) {
 int main(int argc, char** argv) {
   int passed = 0;
   int failed = 0;
+  const bool is_share = argc == 4 && std::strcmp(argv[1], "--share") == 0;
+  const long first = is_share ? std::atol(argv[2]) : 0;
+  const long step = is_share ? std::atol(argv[3]) : 1;
+  long number = -1;
   for (const vecdb::test::Test& test : vecdb::test::all_tests()) {
-    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
+    ++number;
+    if (is_share ? number % step != first : argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
     try {
       test.body();
       ++passed;

@@ -1,8 +1,8 @@
 """
 Build and run the tests of the core: `python csrc/tests/run.py [plain|asan|tsan]`.
 
-One executable from csrc/*.cpp and csrc/tests/*.cpp, compiled in parallel with warnings as errors, and again only where something
-changed. asan includes UBSan.
+One executable from csrc/*.cpp and csrc/tests/*.cpp, compiled in parallel, the plain one with warnings as errors, and again only where
+something changed. asan includes UBSan.
 `--only part` runs the tests whose names contain part. One test needs the headers of hnswlib 0.8.0: those of assorthead==0.2.2, or where
 $VECDB_HNSWLIB_INCLUDE or --hnswlib says.
 """
@@ -55,9 +55,9 @@ def build(compiler: str, kind: str, include: str, directory: Path) -> Path:
     """
     Compile and link, and return the executable.
     """
-    # What a sanitizer adds takes long to optimise, and finds as much after less of it.
-    level = "-O2" if kind == "plain" else "-O1"
-    flags = ["-std=c++17", level, "-g1", "-ffp-contract=off", "-pthread", *WARNINGS, *SANITIZERS[kind]]
+    # What a sanitizer adds takes long to optimise, and finds as much after less of it; warnings are for the plain build to give.
+    kind_of_build = ["-O2", *WARNINGS] if kind == "plain" else ["-O1", *SANITIZERS[kind]]
+    flags = ["-std=c++17", "-g1", "-ffp-contract=off", "-pthread", *kind_of_build]
     headers = ["-I", str(CORE), "-I", str(HERE), "-isystem", include]
     directory.mkdir(parents=True, exist_ok=True)
     sources = [path for path in sorted(CORE.glob("*.cpp")) if path.name != "_core.cpp"] + sorted(HERE.glob("*.cpp"))
@@ -73,6 +73,23 @@ def build(compiler: str, kind: str, include: str, directory: Path) -> Path:
     executable = directory / "tests"
     subprocess.run([compiler, *flags, *map(str, objects), "-o", str(executable)], check=True)
     return executable
+
+
+def run_all(executable: Path) -> int:
+    """
+    Run all tests, a share in a process for each CPU, and return the highest exit status.
+    """
+    shares = os.cpu_count() or 1
+
+    def run_share(share: int) -> int:
+        command = [str(executable), "--share", str(share), str(shares)]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        print(done.stdout, end="", flush=True)
+        # A signal's number is negative, and no success either.
+        return abs(done.returncode)
+
+    with ThreadPoolExecutor(shares) as pool:
+        return max(pool.map(run_share, range(shares)))
 
 
 def main() -> int:
@@ -91,7 +108,9 @@ def main() -> int:
         executable = build(options.compiler, options.kind, options.hnswlib or hnswlib_include(), directory)
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
-    return subprocess.run([str(executable), *([options.only] if options.only else [])], check=False).returncode
+    if options.only:
+        return subprocess.run([str(executable), options.only], check=False).returncode
+    return run_all(executable)
 
 
 if __name__ == "__main__":
