@@ -12,6 +12,7 @@
 
 #include "bitset.hpp"
 #include "left_out.hpp"
+#include "mixed.hpp"
 #include "search.hpp"
 #include "traversal.hpp"
 

@@ -41,6 +41,13 @@ std::vector<TagEntry> tag_entries(const Offset* offsets, const std::uint64_t* ta
   return entries;
 }
 
+template <class Batch, class Entry>
+std::vector<Batch> batches_of(std::map<std::uint32_t, std::vector<Entry>> by_column) {
+  std::vector<Batch> batches;
+  for (auto& [column, entries] : by_column) batches.push_back({column, std::move(entries)});
+  return batches;
+}
+
 struct RawColumns {
   const std::uint32_t* columns;
   const Offset* offsets;
@@ -63,9 +70,7 @@ std::vector<ColumnBatch> column_entries(const RawColumns& raw, std::uint64_t end
     }
     by_column[raw.columns[i]].push_back({raw.values[i], raw.rests[i], raw.offsets[i]});
   }
-  std::vector<ColumnBatch> batches;
-  for (auto& [column, entries] : by_column) batches.push_back({column, std::move(entries)});
-  return batches;
+  return batches_of<ColumnBatch>(std::move(by_column));
 }
 
 struct RawPoints {
@@ -90,9 +95,7 @@ std::vector<GeoBatch> geo_entries(const RawPoints& raw, std::uint64_t end, const
     }
     by_column[raw.columns[i]].push_back(GeoEntry::of({raw.lats[i], raw.lons[i]}, raw.offsets[i]));
   }
-  std::vector<GeoBatch> batches;
-  for (auto& [column, entries] : by_column) batches.push_back({column, std::move(entries)});
-  return batches;
+  return batches_of<GeoBatch>(std::move(by_column));
 }
 
 }  // namespace

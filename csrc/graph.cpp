@@ -8,17 +8,10 @@
 
 #include "error.hpp"
 #include "graph_builder.hpp"
+#include "mixed.hpp"
 
 namespace vecdb {
 namespace {
-
-// SplitMix64's finaliser (Steele, Lea, Flood 2014).
-std::uint64_t mixed(std::uint64_t x) {
-  x += 0x9E3779B97F4A7C15U;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31);
-}
 
 std::uint64_t packed(Graph::Entry entry) { return static_cast<std::uint64_t>(entry.level + 1) << 32 | entry.node; }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "mixed.hpp"
 #include "search.hpp"
 
 namespace vecdb {
@@ -80,13 +81,6 @@ bool scan_codes(const Graph& graph, const Vectors& vectors, Row rows, std::uint3
 }
 
 }  // namespace
-
-std::uint64_t mixed(std::uint64_t value) {  // the finaliser of splitmix64
-  value += 0x9E3779B97F4A7C15U;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
-  return value ^ (value >> 31);
-}
 
 std::vector<LeftOut> choose_left_out(const Graph& graph, Row rows, std::size_t count) {
   std::vector<LeftOut> samples;

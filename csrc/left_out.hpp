@@ -20,9 +20,6 @@ struct LeftOut {
   std::vector<Candidate> truth;  // the nearest others, ascending
 };
 
-// A number that looks random, the same for the same value.
-std::uint64_t mixed(std::uint64_t value);
-
 // Different rows of [0, rows) that are in the graph, at most count of them; fewer of a graph that is almost empty.
 std::vector<LeftOut> choose_left_out(const Graph& graph, Row rows, std::size_t count);
 

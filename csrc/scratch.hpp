@@ -4,17 +4,14 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <mutex>
-#include <utility>
 #include <vector>
 
+#include "lease_pool.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -186,43 +183,6 @@ struct Walk {
   bool exhausted = false;  // it gave up because its limit of distances was reached
 };
 
-class ScratchPool {
- public:
-  // A Scratch that returns to its pool; the pool must outlive it.
-  class Lease {
-   public:
-    Lease(ScratchPool& pool, std::unique_ptr<Scratch> scratch) : pool_(&pool), scratch_(std::move(scratch)) {}
-    Lease(Lease&& other) noexcept = default;
-    Lease& operator=(Lease&&) = delete;
-    ~Lease() {
-      if (scratch_ != nullptr) pool_->give_back(std::move(scratch_));
-    }
-    Scratch& operator*() const { return *scratch_; }
-    Scratch* operator->() const { return scratch_.get(); }
-
-   private:
-    ScratchPool* pool_;
-    std::unique_ptr<Scratch> scratch_;
-  };
-
-  Lease take() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (idle_count_ > 0) return Lease(*this, std::move(idle_[--idle_count_]));
-    }
-    return Lease(*this, std::make_unique<Scratch>());
-  }
-
- private:
-  // Never allocates; what does not fit is freed.
-  void give_back(std::unique_ptr<Scratch> scratch) noexcept {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_count_ < idle_.size()) idle_[idle_count_++] = std::move(scratch);
-  }
-
-  std::mutex mutex_;
-  std::array<std::unique_ptr<Scratch>, 64> idle_;
-  std::size_t idle_count_ = 0;
-};
+using ScratchPool = LeasePool<Scratch>;
 
 }  // namespace vecdb

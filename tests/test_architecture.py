@@ -41,7 +41,7 @@ CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}
 # csrc/: the table of docs/architecture.md; a file may include those above it (earlier here).
 CORE_ORDER: list[set[str]] = [
     {"vecdb", "types", "error"},
-    {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers", "lease_pool"},
+    {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers", "lease_pool", "mixed"},
     {"zeroed_array"},
     {"distance", "code_lanes", "code_kernels", "code_blocks", "geo_shapes", "geo_polygon"},
     {"codes"},

@@ -79,7 +79,7 @@ def measure(session: Session, *, rounds: int = ROUNDS) -> Table:
     """
     Return recall, speed and lost points after the rounds, beside a fresh build.
     """
-    columns = ["change", "rounds", "points", "engine", "recall", "p5", "q/s", "recall, ef 100", "not found by itself"]
+    columns = ["change", "rounds", "points", "engine", "recall", "p5", "q/s", "recall, ef 100", "unreachable", "not found by itself"]
     table = Table(f"{session.data.name}: after deleting and inserting", columns)
     schedules = {
         "a fifth, at random": at_random(len(session.data.rows), rounds=rounds, seed=5),
@@ -106,7 +106,7 @@ def measure(session: Session, *, rounds: int = ROUNDS) -> Table:
         table.add(name, rounds, len(remaining), "built at once", *_quality(session, live.is_live, remaining))
     table.notes = [
         f"not found by itself: of {_SELF_SAMPLE:,} live points, those that a search for their own vector misses at default settings",
-        "left out: unreachable points; the core does not report them",
+        "unreachable: live points to which no path in the graph leads",
     ]
     session.core.ready()
     return table
@@ -145,6 +145,7 @@ def _quality(session: Session, is_live: NDArray[np.bool_], row_of: Members) -> l
         report.recall(score.p5),
         default.qps,
         report.recall(fixed.mean),
+        int(session.core.stats()["unreachable"]),
         _lost(session, asked, is_live, row_of),
     ]
 

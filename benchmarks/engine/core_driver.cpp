@@ -223,6 +223,8 @@ class Core {
   Answer stats(const Command&) {
     vecdb_index_stats all{};
     vecdb_field_stats field{};
+    vecdb_graph_report graph{};
+    check(vecdb_index_check_graph(index_.get(), 0, &graph));
     check(vecdb_index_get_stats(index_.get(), &all));
     check(vecdb_index_get_field_stats(index_.get(), 0, &field));
     Answer answer;
@@ -237,7 +239,8 @@ class Core {
                                                                                        {"code_bytes", field.code_bytes},
                                                                                        {"graph_bytes", field.graph_bytes},
                                                                                        {"linked_tags", field.linked_tags},
-                                                                                       {"link_bytes", field.link_bytes}}) {
+                                                                                       {"link_bytes", field.link_bytes},
+                                                                                       {"unreachable", graph.unreachable}}) {
       answer.add(key, static_cast<double>(value));
     }
     return answer;

@@ -11,6 +11,7 @@
 #include "check.hpp"
 #include "labelled.hpp"
 #include "labelled_file.hpp"
+#include "labelled_samples.hpp"
 #include "samples.hpp"
 
 namespace vecdb::test {
@@ -19,18 +20,6 @@ namespace {
 constexpr std::uint32_t kDim = 12;
 constexpr std::size_t kCount = 600;
 constexpr std::size_t kHits = 10;
-
-std::vector<std::uint8_t> saved(const LabelledIndex& index) {
-  std::vector<std::uint8_t> bytes;
-  index.read_all([&](const LabelledContent& content) {
-    Writer size = Writer::counting();
-    write_main_file(content, size);
-    bytes.resize(size.position());
-    Writer out(bytes.data(), bytes.size());
-    write_main_file(content, out);
-  });
-  return bytes;
-}
 
 std::set<Label> ours(const LabelledIndex& index, const float* query, std::uint32_t ef) {
   const Program everything(nullptr, 0, Operands::tags_only);
@@ -80,7 +69,7 @@ TEST(hnswlib_reads_a_saved_index_and_finds_the_same_in_it) {
 
   char path[] = "/tmp/vecdb-test-XXXXXX";
   const int fd = mkstemp(path);
-  const std::vector<std::uint8_t> bytes = saved(index);
+  const std::vector<std::uint8_t> bytes = main_file(index);
   CHECK_EQUAL(static_cast<ssize_t>(bytes.size()), write(fd, bytes.data(), bytes.size()));
   close(fd);
   hnswlib::L2Space space(kDim);

@@ -11,6 +11,7 @@
 #include "check.hpp"
 #include "labelled.hpp"
 #include "labelled_file.hpp"
+#include "labelled_samples.hpp"
 #include "samples.hpp"
 #include "vecdb.h"
 
@@ -64,18 +65,6 @@ double recall(const std::vector<Label>& wanted, const std::vector<Label>& got) {
   double hits = 0;
   for (const Label label : wanted) hits += static_cast<double>(all.count(label));
   return wanted.empty() ? 1.0 : hits / static_cast<double>(wanted.size());
-}
-
-std::vector<std::uint8_t> main_file(const LabelledIndex& index) {
-  std::vector<std::uint8_t> bytes;
-  index.read_all([&](const LabelledContent& content) {
-    Writer size = Writer::counting();
-    write_main_file(content, size);
-    bytes.resize(size.position());
-    Writer out(bytes.data(), bytes.size());
-    write_main_file(content, out);
-  });
-  return bytes;
 }
 
 TEST(a_full_index_refuses_the_next_label_and_keeps_the_rows_before) {
