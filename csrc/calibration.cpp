@@ -141,9 +141,9 @@ class Prober {
     const double start = thread_ns();
     for (std::size_t i = 0; i < std::min(count, samples_.size()) && !is_stopped(); ++i) {
       const LeftOut& sample = samples_[i];
-      const std::uint64_t distances = walk(sample.row, reach, k);
-      outcome.few.add(share_found(sample.truth, rescored(sample.row, kFew), kFew));
-      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample.row, kMany), kMany));
+      const std::uint64_t distances = walk(sample, reach, k);
+      outcome.few.add(share_found(sample.truth, rescored(sample, kFew), kFew));
+      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample, kMany), kMany));
       outcome.distances.add(static_cast<double>(distances));
     }
     outcome.nanoseconds = thread_ns() - start;
@@ -151,31 +151,30 @@ class Prober {
   }
 
  private:
-  std::uint64_t walk(Row self, const Reach& reach, std::uint32_t k) {
+  std::uint64_t walk(const LeftOut& sample, const Reach& reach, std::uint32_t k) {
     Walk walk;
-    const float* const values = vectors_.row(self);
+    const float* const values = sample.query.values();
     const Beam beam = beam_of(reach, k, vectors_, values);
     const RowSet allowed{nullptr, rows_};
     if (vectors_.codes() == nullptr) {
-      const Query query(values, vectors_.dim(), vectors_.metric());
-      const QueryTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
+      const QueryTarget target{vectors_, sample.query};
+      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
     } else {
       const CodeQuery query(values, vectors_.dim(), vectors_.metric());
       const CodedTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
+      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
     }
     return walk.distances;
   }
 
   // What a search for the best k would offer.
-  const std::vector<float>& rescored(Row self, std::uint32_t k) {
+  const std::vector<float>& rescored(const LeftOut& sample, std::uint32_t k) {
     distances_.clear();
     const std::size_t depth = vectors_.codes() == nullptr ? scratch_.hits.size() : rerank_depth(k);
     for (const Scored& hit : scratch_.hits) {
       if (distances_.size() == depth) break;
       const Row row = graph_.row_of(hit.node);
-      if (row < rows_ && row != self) distances_.push_back(vectors_.distance(self, row));
+      if (row < rows_ && row != sample.row) distances_.push_back(vectors_.distance(sample.query, row));
     }
     return distances_;
   }
@@ -202,16 +201,16 @@ Crossing crossing(double low, double low_recall, double low_distances, double hi
 }
 
 // The plain beam that the goal needs; roughly, but with the errors of as many samples as the bound is found with.
-Crossing find_beam(Prober& prober, Row rows, std::uint32_t k, std::uint32_t first, std::size_t samples) {
+Crossing find_beam(Prober& prober, Node nodes, std::uint32_t k, std::uint32_t first, std::size_t samples) {
   Crossing before{0, 0};
   double recall_before = 0;
   for (double ef = first; !prober.is_stopped(); ef *= kBeamStep) {
     const Outcome outcome = prober.probe(Reach(static_cast<std::uint32_t>(ef)), k, kRoughSamples);
     const double recall = (k == kFew ? outcome.few : outcome.many).floor(samples);
     const Crossing now{ef, outcome.distances.value()};
-    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner. So is one
+    // A walk that looks at most nodes is no better than a scan: the need is out of reach, and this beam says so to the planner. So is one
     // that keeps whatever it meets: what it misses, no path leads to.
-    if (recall >= kRecall || now.distances * 2 > rows || ef >= rows) {
+    if (recall >= kRecall || now.distances * 2 > nodes || ef >= nodes) {
       return before.setting == 0 ? now : crossing(before.setting, recall_before, before.distances, ef, recall, now.distances);
     }
     before = now;
@@ -276,24 +275,24 @@ Bound find_bound(Prober& prober, std::uint32_t ef, std::uint32_t k, std::size_t 
 }  // namespace
 
 std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
-  std::vector<LeftOut> samples = choose_left_out(graph, rows, kSamples);
+  std::vector<LeftOut> samples = choose_left_out(graph, vectors, rows, kSamples);
   if (samples.empty()) {  // nothing is in the graph, so nothing can be missed
     GraphProfile profile = nominal_profile(vectors.dim());
-    profile.rows = rows;
+    profile.nodes = std::max<Node>(graph.count(), 1);
     return profile;
   }
   if (!find_truth(graph, vectors, rows, kMany, samples, stop)) return std::nullopt;
 
   GraphProfile profile;
-  profile.rows = rows;
+  profile.nodes = graph.count();
   if (vectors.metric() == Metric::dot) profile.largest_norm = largest_norm(vectors, rows);
-  time_scans(vectors, rows, Query(vectors.row(samples.front().row), vectors.dim(), vectors.metric()), profile);
+  time_scans(vectors, rows, samples.front().query, profile);
   Prober prober(graph, vectors, rows, samples, stop);
   // A search keeps at least as many as it scores by their rows.
   const auto least = [&](std::uint32_t k) { return vectors.codes() == nullptr ? k : rerank_depth(k); };
-  const Crossing plain_few = find_beam(prober, rows, kFew, least(kFew), kSamples);
+  const Crossing plain_few = find_beam(prober, profile.nodes, kFew, least(kFew), kSamples);
   profile.ef10 = static_cast<std::uint32_t>(std::ceil(plain_few.setting));
-  const Crossing plain_many = find_beam(prober, rows, kMany, std::max(profile.ef10, least(kMany)), kSamplesOfMany);
+  const Crossing plain_many = find_beam(prober, profile.nodes, kMany, std::max(profile.ef10, least(kMany)), kSamplesOfMany);
   profile.ef100 = std::max(profile.ef10, static_cast<std::uint32_t>(std::ceil(plain_many.setting)));
   if (prober.is_stopped()) return std::nullopt;
   profile.distances10 = static_cast<float>(plain_few.distances);

@@ -55,7 +55,7 @@ struct Header {
 };
 
 void write_profile(Writer& out, const GraphProfile& profile) {
-  out.u32(profile.rows);
+  out.u32(profile.nodes);
   out.u32(profile.ef10);
   out.u32(profile.ef100);
   out.f32(profile.distances10);
@@ -199,8 +199,8 @@ void check_entry(const Body& body, const Header& header) {
 }
 
 void check_profile(const GraphProfile& profile, Row rows) {
-  if (profile.is_known() && (!is_plausible(profile) || profile.rows > rows)) {
-    corrupt("its profile was measured at " + std::to_string(profile.rows) + " of " + std::to_string(rows) + " rows with beams of " +
+  if (profile.is_known() && (!is_plausible(profile) || profile.nodes > rows)) {
+    corrupt("its profile was measured at " + std::to_string(profile.nodes) + " of " + std::to_string(rows) + " rows with beams of " +
             std::to_string(profile.ef10) + " and " + std::to_string(profile.ef100) + ", and is none that can be measured");
   }
 }
@@ -299,7 +299,7 @@ CompactedGraph compacted_graph(const Graph& graph, const GraphState& state, cons
   }
   CompactedGraph compacted{graph.renumbered(new_of_old, std::max<Row>(rows, 1)), state};
   compacted.state.rows = rows;
-  compacted.state.profile.rows = std::min(state.profile.rows, rows);
+  compacted.state.profile.nodes = std::min(state.profile.nodes, rows);
   return compacted;
 }
 

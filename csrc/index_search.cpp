@@ -135,6 +135,7 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   workload.dim = field.vectors().dim();
   workload.rows = target.field.map.rows();
   workload.indexed = target.field.graph.indexed;
+  workload.nodes = target.field.graph.graph == nullptr ? 0 : target.field.graph.graph->count();
   workload.total = target.field.live_count;
   workload.cardinality = target.rows->count;
   workload.k = search.k;

@@ -42,11 +42,14 @@ Plan choose_plan(const Workload& workload) {
   plan.cost_exact_ns = static_cast<double>(workload.cardinality) * row_ns;
   if (!workload.has_choice()) return plan;
 
-  const Prospect prospect = workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k))
-                                             : default_prospect(profile, workload.k, workload.indexed);
-  const double tail = share * static_cast<double>(workload.rows - workload.indexed) * row_ns;
-  const auto cost_at = [&](double p) { return std::min<double>(workload.indexed, prospect.distances.at(p)) * profile.step_ns + tail; };
-  plan.cost_graph_ns = cost_at(share);
+  const Prospect prospect =
+      workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k)) : default_prospect(profile, workload.k, workload.nodes);
+  const auto waiting = static_cast<double>(workload.rows - workload.indexed);
+  const double tail = share * waiting * row_ns;
+  const auto cost_at = [&](double p) { return std::min<double>(workload.nodes, prospect.distances.at(p)) * profile.step_ns + tail; };
+  // Dead rows stay where they are, but most of them have left the graph.
+  const double share_of_nodes = std::clamp(static_cast<double>(workload.cardinality) / (workload.nodes + waiting), share, 1.0);
+  plan.cost_graph_ns = cost_at(share_of_nodes);
   const bool has_filter = workload.cardinality != workload.total;
   const bool may_pay =
       has_filter && kBeginning * profile.step_ns < kLittle * plan.cost_exact_ns && cost_at(1) < kMayPay * plan.cost_exact_ns;
@@ -58,7 +61,7 @@ Plan choose_plan(const Workload& workload) {
   if (plan.effort.give_up == 0) return plan;
   plan.strategy = has_filter ? Strategy::sweep : Strategy::graph;
   plan.reach = prospect.reach;
-  plan.reach.least_share = static_cast<float>(share);
+  plan.reach.least_share = static_cast<float>(share_of_nodes);
   plan.effort.most = distances_for(kMost);
   plan.effort.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
   plan.effort.expectation = prospect.distances;

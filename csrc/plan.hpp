@@ -23,6 +23,7 @@ struct Workload {
   std::uint32_t dim = 0;
   Row rows = 0;                   // dead ones included
   Row indexed = 0;                // rows that the graph covers; 0 without one
+  Node nodes = 0;                 // of the graph: those rows, but for the dead that left it
   std::uint64_t total = 0;        // live rows
   std::uint64_t cardinality = 0;  // live rows that match
   std::uint32_t k = 0;
@@ -31,9 +32,7 @@ struct Workload {
   Accuracy accuracy = Accuracy::approximate;
 
   // Whether a graph could be walked at all.
-  bool has_choice() const {
-    return accuracy == Accuracy::approximate && indexed != 0 && cardinality > k && (ef != 0 || profile.is_known());
-  }
+  bool has_choice() const { return accuracy == Accuracy::approximate && nodes != 0 && cardinality > k && (ef != 0 || profile.is_known()); }
 };
 
 struct Plan {

@@ -15,7 +15,7 @@ constexpr double kMany = 100;
 
 // A walk's distances grow with about this power of ef: 0.85 on glove100 and wordnet alike.
 constexpr double kDistancesExponent = 0.85;
-// ef grows with this power of the rows: 0.36 on glove100 (12,000 to 200,000 rows), 0.49 on normal noise in 64 dimensions.
+// ef grows with this power of the nodes: 0.36 on glove100 (12,000 to 200,000), 0.49 on normal noise in 64 dimensions.
 constexpr double kGrowth = 0.42;
 // In a smaller graph it falls with less, to be on the safe side: 0.33 on glove100 (100,000 to 5,000 rows).
 constexpr double kShrinkage = 0.32;
@@ -69,9 +69,9 @@ GraphProfile nominal_profile(std::uint32_t dim) {
   return profile;
 }
 
-Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Row rows) {
+Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Node nodes) {
   const Place place(k);
-  const double size = std::max<double>(rows, 1) / profile.rows;
+  const double size = std::max<double>(nodes, 1) / profile.nodes;
   const double growth = std::pow(size, size < 1 ? kShrinkage : kGrowth) * std::pow(place.excess, kGrowthWithK);
   const double distances_growth = std::pow(growth, kDistancesExponent);
   const double ef = std::max(place.early_between(profile.ef10, profile.ef100) * growth, kOverK * k);

@@ -11,7 +11,7 @@
 namespace vecdb {
 
 struct GraphProfile {
-  Row rows = 0;  // how many the graph had when this was measured; 0: not measured
+  Node nodes = 0;  // how many the graph had when this was measured; 0: not measured
   // The plain beam that recall 0.95 needs for k = 10 and k = 100, and the distances that a walk with it computes.
   std::uint32_t ef10 = 0;
   std::uint32_t ef100 = 0;
@@ -30,7 +30,7 @@ struct GraphProfile {
 
   static constexpr double kRoom = 2;
 
-  bool is_known() const { return rows != 0; }
+  bool is_known() const { return nodes != 0; }
 };
 
 // Whether measure_profile could have given this: a file may say anything.
@@ -46,8 +46,8 @@ struct Prospect {
   Expectation distances;
 };
 
-// For recall 0.95 at this k and this many rows. REQUIRES profile.is_known().
-Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Row rows);
+// For recall 0.95 at this k in a graph of so many nodes. REQUIRES profile.is_known().
+Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Node nodes);
 
 // For a plain beam.
 Prospect beam_prospect(const GraphProfile& profile, std::uint32_t ef);

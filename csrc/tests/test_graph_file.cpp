@@ -104,7 +104,7 @@ TEST(a_saved_graph_comes_back_link_by_link) {
     CHECK_EQUAL(profile_at(rows).ef100, loaded.state.profile.ef100);
     CHECK_EQUAL(profile_at(rows).factor100, loaded.state.profile.factor100);
     CHECK_EQUAL(profile_at(rows).largest_norm, loaded.state.profile.largest_norm);
-    CHECK_EQUAL(profile_at(rows).rows, loaded.state.profile.rows);
+    CHECK_EQUAL(profile_at(rows).nodes, loaded.state.profile.nodes);
     CHECK_EQUAL(made.graph.count(), loaded.graph->count());
     std::vector<Node> before(made.graph.max_links(0)), after(made.graph.max_links(0));
     for (Node node = 0; node < rows; ++node) {
