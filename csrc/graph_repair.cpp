@@ -22,13 +22,16 @@ void Graph::repair(Node first, Node last, const LiveNodes& live) {
   }
 }
 
-// Where dead neighbours lead nowhere that lives, a walk finds new ones.
+// Where dead neighbours lead nowhere that lives, or half of all are dead, a walk finds new ones.
 void Graph::replace_dead(Node node, int level, const LiveNodes& live, Builder& builder) {
   builder.around.clear();
   builder.scratch.visited.reset(capacity());
   builder.scratch.visited.insert(node);
   add_bridged(node, level, live, builder);
-  if (builder.around.size() < options_.m) {
+  Node* const links_end = builder.links.data() + lists_.copy(node, level, builder.links.data());
+  const auto lost = std::count_if(builder.links.data(), links_end, [&live](Node link) { return !live.contains(link); });
+  const bool is_torn = 2 * lost >= links_end - builder.links.data();
+  if (builder.around.size() < options_.m || is_torn) {
     walk_for(node, level, live, builder);
     builder.around.clear();
     for (const NearList::Entry& entry : builder.near) {
