@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "mixed.hpp"
 #include "search.hpp"
@@ -13,7 +14,7 @@ namespace vecdb {
 namespace {
 
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
-constexpr Row kTileRows = 128;
+constexpr Row kCodedRows = 64;  // as many as bits come back of
 constexpr std::size_t kBlendEvery = 6;
 // Rows that point away from each other have nothing between them.
 constexpr double kLeastNorm = 1e-3;
@@ -62,16 +63,20 @@ bool scan_codes(const Graph& graph, const Vectors& vectors, Row rows, std::uint3
     tiles.emplace_back(tile.data(), tile.size());
   }
   const Codes& codes = *vectors.codes();
-  std::vector<float> distances(kTileRows * kTileQueries);
-  const bool is_done = for_each_block(rows, kTileRows, stop, [&](Row first, Row last) {
+  std::vector<float> distances(kCodedRows * kTileQueries);
+  const bool is_done = for_each_block(rows, kCodedRows, stop, [&](Row first, Row last) {
     for (std::size_t t = 0; t < tiles.size(); ++t) {
-      codes.range_distances(tiles[t], first, last, distances.data());
-      for (std::size_t q = 0; q < tiles[t].count(); ++q) {
-        Ranking& ranking = rankings[t * kTileQueries + q];
-        const Row self = samples[t * kTileQueries + q].row;
-        for (Row row = first; row < last; ++row) {
-          const float distance = distances[(row - first) * kTileQueries + q];
-          if (distance <= ranking.worst() && row != self && graph.contains(row)) ranking.offer(distance, row);
+      float limits[kTileQueries];
+      for (std::size_t q = 0; q < kTileQueries; ++q) {
+        limits[q] = q < tiles[t].count() ? rankings[t * kTileQueries + q].worst() : -std::numeric_limits<float>::infinity();
+      }
+      std::uint64_t near = codes.near_in_range(tiles[t], first, last, limits, distances.data());
+      for (; near != 0; near &= near - 1) {
+        const auto i = static_cast<Row>(__builtin_ctzll(near));
+        if (!graph.contains(first + i)) continue;
+        for (std::size_t q = 0; q < tiles[t].count(); ++q) {
+          const std::size_t sample = t * kTileQueries + q;
+          if (first + i != samples[sample].row) rankings[sample].offer(distances[i * kTileQueries + q], first + i);
         }
       }
     }

@@ -43,7 +43,7 @@ CORE_ORDER: list[set[str]] = [
     {"vecdb", "types", "error"},
     {"coding", "crc32c", "reserved", "stable_array", "copy_on_write", "fair_mutex", "workers", "lease_pool", "mixed"},
     {"zeroed_array"},
-    {"distance", "code_lanes", "code_kernels", "code_blocks", "geo_shapes", "geo_polygon"},
+    {"distance_lanes", "distance_tiles", "distance", "code_lanes", "code_kernels", "code_blocks", "geo_shapes", "geo_polygon"},
     {"codes"},
     {"bitset", "offset_set", "postings", "sorted_runs"},
     {"vectors", "scratch", "near_list", "link_lists"},
