@@ -54,15 +54,15 @@ double thread_ns() {
 float per_one(double nanoseconds, double count) { return static_cast<float>(std::max(0.5, nanoseconds / std::max(1.0, count))); }
 
 // The least of several runs: what else the machine does must not count. Those over few rows take turns over sets of rows, as searches do
-// whose filters come again, and have no scan over all between them, which would drive their rows from the caches.
-void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfile& profile) {
-  rows = std::min(rows, kTimedRows);
-  const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
+// whose filters come again, and have no scan over all between them, which would drive their rows from the caches. scan(set, rankings) scans
+// rows [0, rows) for so many queries.
+template <class Scan>
+void time_scans(const Vectors& vectors, Row rows, std::size_t queries, const Scan& scan, float& stream_ns, float& gather_ns) {
   const auto timed = [&](const RowSet& set, double count) {
-    Ranking ranking(kFew, vectors, nullptr);
+    std::vector<Ranking> rankings(queries, Ranking(kFew, vectors, nullptr));
     const double start = thread_ns();
-    vectors.codes() == nullptr ? scan_range(vectors, query, 0, rows, set, ranking) : scan_range(vectors, coded, 0, rows, set, ranking);
-    return per_one(thread_ns() - start, count);
+    scan(set, rankings.data());
+    return per_one(thread_ns() - start, count * static_cast<double>(queries));
   };
   std::vector<Bitset> few(kTimedSets, Bitset(rows));
   for (Row row = 0; row < rows; ++row) {
@@ -70,12 +70,37 @@ void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfi
       if (mixed(row + (std::uint64_t{set} << 32)) % kFewShare == 0) few[set].set(row);
     }
   }
-  profile.stream_ns = profile.gather_ns = std::numeric_limits<float>::max();
+  stream_ns = gather_ns = std::numeric_limits<float>::max();
   for (std::size_t run = 0; run < kTimedRuns; ++run) {
-    for (const Bitset& set : few)
-      profile.gather_ns = std::min(profile.gather_ns, timed({set.words(), rows}, static_cast<double>(set.count())));
+    for (const Bitset& set : few) gather_ns = std::min(gather_ns, timed({set.words(), rows}, static_cast<double>(set.count())));
   }
-  for (std::size_t run = 0; run < kTimedRuns; ++run) profile.stream_ns = std::min(profile.stream_ns, timed({nullptr, rows}, rows));
+  for (std::size_t run = 0; run < kTimedRuns; ++run) stream_ns = std::min(stream_ns, timed({nullptr, rows}, rows));
+}
+
+// For one query and for eight at once, by codes where there are codes.
+template <class AnyQuery, class Tile>
+void time_scans(const Vectors& vectors, Row rows, const AnyQuery& query, const Tile& tile, GraphProfile& profile) {
+  rows = std::min(rows, kTimedRows);
+  const auto for_one = [&](const RowSet& set, Ranking* ranking) { scan_range(vectors, query, 0, rows, set, *ranking); };
+  const auto for_tile = [&](const RowSet& set, Ranking* rankings) { scan_range(vectors, tile, 0, rows, set, rankings); };
+  time_scans(vectors, rows, 1, for_one, profile.stream_ns, profile.gather_ns);
+  time_scans(vectors, rows, tile.count(), for_tile, profile.tile_stream_ns, profile.tile_gather_ns);
+}
+
+void time_scans(const Vectors& vectors, Row rows, const std::vector<LeftOut>& samples, GraphProfile& profile) {
+  const Query* of_tile[kTileQueries];
+  std::vector<CodeQuery> coded;
+  for (std::size_t q = 0; q < kTileQueries; ++q) {
+    of_tile[q] = &samples[q % samples.size()].query;
+    coded.emplace_back(of_tile[q]->values(), vectors.dim(), vectors.metric());
+  }
+  const CodeQuery* of_coded_tile[kTileQueries];
+  for (std::size_t q = 0; q < kTileQueries; ++q) of_coded_tile[q] = &coded[q];
+  if (vectors.codes() == nullptr) {
+    time_scans(vectors, rows, *of_tile[0], QueryTile(of_tile, kTileQueries, vectors.dim()), profile);
+  } else {
+    time_scans(vectors, rows, coded[0], CodeTile(of_coded_tile, kTileQueries), profile);
+  }
 }
 
 float largest_norm(const Vectors& vectors, Row rows) {
@@ -286,7 +311,7 @@ std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& v
   GraphProfile profile;
   profile.nodes = graph.count();
   if (vectors.metric() == Metric::dot) profile.largest_norm = largest_norm(vectors, rows);
-  time_scans(vectors, rows, samples.front().query, profile);
+  time_scans(vectors, rows, samples, profile);
   Prober prober(graph, vectors, rows, samples, stop);
   // A search keeps at least as many as it scores by their rows.
   const auto least = [&](std::uint32_t k) { return vectors.codes() == nullptr ? k : rerank_depth(k); };

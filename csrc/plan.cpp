@@ -23,10 +23,22 @@ constexpr double kMayPay = 0.6;
 constexpr double kBeginning = 300;  // distances until a walk knows
 constexpr double kLittle = 0.08;    // of an exact scan
 
-// What a scan pays for a row that matches, where this share of the rows does.
+// What a scan for one query pays for a row that matches, where this share of the rows does.
 double scanned_row_ns(double share, const GraphProfile& profile) {
   const double streamed = std::pow(share, kStreamExponent);
   return streamed * profile.stream_ns + (1 - streamed) * profile.gather_ns;
+}
+
+// The same for each of several queries: a tile that is not full costs what a full one does.
+double shared_row_ns(double share, std::uint64_t queries, const GraphProfile& profile) {
+  const double alone = scanned_row_ns(share, profile);
+  if (queries < kWorthTile) return alone;
+  const double streamed = std::pow(share, kStreamExponent);
+  const double in_tile = streamed * profile.tile_stream_ns + (1 - streamed) * profile.tile_gather_ns;
+  const std::uint64_t full = queries / kTileQueries;
+  const std::uint64_t rest = queries % kTileQueries;
+  const double of_rest = rest < kWorthTile ? static_cast<double>(rest) * alone : kTileQueries * in_tile;
+  return std::min(alone, (static_cast<double>(full * kTileQueries) * in_tile + of_rest) / static_cast<double>(queries));
 }
 
 }  // namespace
@@ -39,7 +51,7 @@ Plan choose_plan(const Workload& workload) {
   const double share = static_cast<double>(workload.cardinality) / static_cast<double>(workload.rows);
   const double row_ns = scanned_row_ns(share, profile);
   plan.strategy = Strategy::exact;
-  plan.cost_exact_ns = static_cast<double>(workload.cardinality) * row_ns;
+  plan.cost_exact_ns = static_cast<double>(workload.cardinality) * shared_row_ns(share, workload.queries, profile);
   if (!workload.has_choice()) return plan;
 
   const Prospect prospect =

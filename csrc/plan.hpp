@@ -27,7 +27,8 @@ struct Workload {
   std::uint64_t total = 0;        // live rows
   std::uint64_t cardinality = 0;  // live rows that match
   std::uint32_t k = 0;
-  std::uint32_t ef = 0;  // 0: to be chosen by the profile
+  std::uint32_t ef = 0;       // 0: to be chosen by the profile
+  std::uint64_t queries = 1;  // that one thread would scan for together
   GraphProfile profile;
   Accuracy accuracy = Accuracy::approximate;
 
@@ -38,7 +39,7 @@ struct Workload {
 struct Plan {
   Strategy strategy = Strategy::empty;
   Reach reach{0};            // of a walk; ef is 0 unless a graph is walked
-  double cost_exact_ns = 0;  // predicted, one query
+  double cost_exact_ns = 0;  // predicted, one query, with its share of what several scan together
   double cost_graph_ns = 0;  // infinite without a graph
   Effort effort{0};          // the walk's
 };

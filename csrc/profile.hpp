@@ -27,6 +27,9 @@ struct GraphProfile {
   float bounded10 = 0;  // distances with the bound
   float bounded100 = 0;
   float largest_norm = 0;  // of the rows; under dot
+  // Of a scan, too, but a row's share of each of kTileQueries queries that are scanned for at once.
+  float tile_stream_ns = 0;
+  float tile_gather_ns = 0;
 
   static constexpr double kRoom = 2;
 

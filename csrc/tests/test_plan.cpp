@@ -17,6 +17,8 @@ GraphProfile some_profile(Row rows) {
   profile.factor100 = 1.07F;
   profile.bounded10 = 900;
   profile.bounded100 = 2100;
+  profile.tile_stream_ns = 4;
+  profile.tile_gather_ns = 10;
   return profile;
 }
 
@@ -56,6 +58,29 @@ TEST(dead_rows_that_have_left_the_graph_change_no_walk) {
   CHECK(choose_plan(churned).strategy == Strategy::exact);
 }
 
+TEST(queries_that_share_a_scan_are_scanned_for_where_one_would_walk) {
+  Workload workload = workload_of(1000000, 5000);
+  const Plan alone = choose_plan(workload);
+  workload.queries = 2;  // not worth a tile
+  CHECK_EQUAL(alone.cost_exact_ns, choose_plan(workload).cost_exact_ns);
+  workload.queries = 8;
+  CHECK(std::abs(choose_plan(workload).cost_exact_ns - alone.cost_exact_ns / 6) < 1e-6 * alone.cost_exact_ns);
+  workload.queries = 4;
+  CHECK(std::abs(choose_plan(workload).cost_exact_ns - alone.cost_exact_ns / 3) < 1e-6 * alone.cost_exact_ns);
+  std::uint64_t only_shared = 0;
+  for (std::uint64_t matching = 100; matching < 1000000; matching += matching / 4) {
+    workload = workload_of(1000000, matching);
+    const Plan one = choose_plan(workload);
+    workload.queries = 32;
+    const Plan many = choose_plan(workload);
+    CHECK(many.cost_exact_ns < one.cost_exact_ns);
+    CHECK_EQUAL(one.cost_graph_ns, many.cost_graph_ns);
+    if (one.strategy == Strategy::exact) CHECK(many.strategy == Strategy::exact);
+    if (one.strategy != Strategy::exact && many.strategy == Strategy::exact) ++only_shared;
+  }
+  CHECK(only_shared > 0);
+}
+
 TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
   std::mt19937_64 random = seeded("plans", 61);
   int walks = 0;
@@ -73,6 +98,9 @@ TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
     workload.profile.stream_ns = ns(20);
     workload.profile.gather_ns = ns(60);
     workload.profile.step_ns = ns(100);
+    workload.profile.tile_stream_ns = ns(20);
+    workload.profile.tile_gather_ns = ns(60);
+    workload.queries = 1 + random() % 40;
     const Plan plan = choose_plan(workload);
     if (plan.strategy != Strategy::graph && plan.strategy != Strategy::sweep) continue;
     ++walks;
