@@ -19,6 +19,7 @@ from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
 from vecdb.filters import parse
+from vecdb.index import SearchResult
 from vecdb.types import Hits, Plan
 
 _MAX_K = 2**31 - 1
@@ -68,8 +69,8 @@ class Searching(Held):
             result, raws = self._nearest(
                 part, wanted + skipped, one_filter, ef, exact=exact, with_payload=columns is not None or bool(with_payload)
             )
-            vectors = self._vectors_of(result.offsets, result.counts) if with_vectors else None
-            ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts)
+            vectors = self._vectors_of(result) if with_vectors else None
+            ids = result.core.decode_ids(result.ids, result.kinds, result.counts)
             for hits in as_hits(result, ids, raws, columns, vectors):
                 answers.append(keep_by_threshold(Hits(hits[skipped:]), threshold, self._field.metric))
         return answers[0] if single else answers
@@ -105,7 +106,7 @@ class Searching(Held):
         ]
         wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
         parts = [
-            as_arrays(result, wanted, self._state.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
+            as_arrays(result, wanted, result.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
             for result in results
         ]
         if len(parts) == 1:
@@ -147,10 +148,10 @@ class Searching(Held):
             with_payload=with_payload,
         )
 
-    def _vectors_of(self, offsets: NDArray[np.uint32], counts: NDArray[np.uint32]) -> list[NDArray[np.float32]]:
+    def _vectors_of(self, result: SearchResult) -> list[NDArray[np.float32]]:
         return [
-            self._state.core.get_rows(self._field.number, np.ascontiguousarray(row[: int(count)]))[0]
-            for row, count in zip(offsets, counts, strict=True)
+            result.core.get_rows(self._field.number, np.ascontiguousarray(row[: int(count)]))[0]
+            for row, count in zip(result.offsets, result.counts, strict=True)
         ]
 
     def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None) -> Plan:

@@ -1,8 +1,8 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), searching (`_searching`), payload indexes (`_indexing`) and reading; it holds no algorithm. Any thread may
-use a collection.
+It joins writing (`_writing`), searching (`_searching`), payload indexes (`_indexing`), care (`_caring`) and reading; it holds no
+algorithm. Any thread may use a collection.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._assemble import field_options, memory_state
+from vecdb._caring import Caring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
 from vecdb._query import FilterLike, Queries
@@ -22,7 +23,7 @@ from vecdb.errors import NotFound
 from vecdb.types import CollectionInfo, MetricName, Point, PointId
 
 
-class Collection(Writing, Searching, Indexing):
+class Collection(Writing, Searching, Indexing, Caring):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 

@@ -228,7 +228,7 @@ class CoreIndex(GraphCalls):
                 plan,
             )
         )
-        return SearchResult(offsets, ids, kinds, scores, counts, _plan(plan))
+        return SearchResult(offsets, ids, kinds, scores, counts, _plan(plan), self)
 
     def plan(self, k: int, *, field: int = 0, ef: int = 0, exact: bool = False, program: Words = ALL) -> Plan:
         """

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
@@ -123,6 +124,27 @@ class Checkpointer:
                 raise
             self.error = None
             self._waiting_since = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """
+        Keep checkpoints from being made for the time of a with block; what an earlier one has left is committed first.
+        """
+        with self._busy:
+            if self.blocked is not None:
+                raise StorageError(self.blocked)
+            if self._pending is not None:
+                self._commit(self._pending)
+            yield
+
+    def move_to(self, parts: Parts, *, saved_rows: dict[int, int]) -> None:
+        """
+        Work on the files of another generation from now on. REQUIRES: `standing_still`, and the write lock.
+        """
+        self._parts = parts
+        self._saved_rows = saved_rows
+        self.error = None
+        self._waiting_since = None
 
     def _freeze_and_commit(self, occasion: Occasion) -> None:
         parts = self._parts
