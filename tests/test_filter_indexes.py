@@ -166,8 +166,8 @@ def test_only_what_no_index_can_tell_is_read_from_payloads(points: Collection, m
     for filter, expected in lowered:
         assert found_of(points, filter) == expected
     read: list[int] = []
-    original = points._state.store.payloads_of
-    monkeypatch.setattr(points._state.store, "payloads_of", lambda offsets: (read.extend(offsets), original(offsets))[1])
+    original = points._state.contents.points.payloads_of
+    monkeypatch.setattr(points._state.contents.points, "payloads_of", lambda offsets: (read.extend(offsets), original(offsets))[1])
     for filter, expected in lowered:
         assert points.count(filter) == len(expected)
     assert read == []

@@ -58,7 +58,8 @@ def compact(state: CollectionState, *, progress: bool) -> None:
 
                 _compact(state, core, done)
         except BaseException:
-            core.close()
+            if state.core is not core:
+                core.close()
             raise
         core.set_threads(state.threads)
 

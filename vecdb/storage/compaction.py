@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vecdb.errors import StorageError, VecdbError
+from vecdb.errors import StorageError
 from vecdb.storage.checkpoint import Checkpointer, Occasion
 from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.effects import Effects
@@ -185,30 +185,36 @@ class DiskCompaction:
         Remove the generation that does not count: the old one, or the one that did not come to be.
         """
         if self._installed:
-            self._present.generation.recorder = None
-            self._present.generation.retire()
-            self._remove(generation_directory(self._present.directory, self._present.generation.base.generation))
-            try:
-                self._present.log.drop_through(self.points.overlay.base.applied_lsn)
-            except StorageError as failure:
-                logger.warning("%s: segments of before the compaction stay until the next checkpoint: %s", self._present.directory, failure)
+            self._forget_old()
         else:
             self._undo()
 
-    def _undo(self) -> None:
-        self._present.generation.recorder = None
-        if self._next is not None:
-            self._next.base.close()
-        log = self._present.log
-        if log.failed is None and log.generation != self._number:
-            self._remove(self._directory)
-
-    @staticmethod
-    def _remove(directory: Path) -> None:
+    def _forget_old(self) -> None:
+        """
+        Let go of the generation that was replaced. What fails is done by the next checkpoint or opening.
+        """
+        present = self._present
+        present.generation.recorder = None
         try:
-            remove_tree(directory)
-        except VecdbError as failure:
-            logger.warning("%s is of no use any more and stays until the next opening: %s", directory, failure)
+            present.generation.retire()
+            remove_tree(generation_directory(present.directory, present.generation.base.generation))
+            present.log.drop_through(self.points.overlay.base.applied_lsn)
+        except StorageError as failure:
+            logger.warning("%s is compacted, but not all of the old files could be removed yet: %s", present.directory, failure)
+
+    def _undo(self) -> None:
+        """
+        Leave the present generation as it was.
+        """
+        log = self._present.log
+        self._present.generation.recorder = None
+        try:
+            if self._next is not None:
+                self._next.base.close()
+            if log.failed is None and log.generation != self._number:
+                remove_tree(self._directory)
+        except StorageError as failure:
+            logger.warning("%s is of no use any more and stays until the next opening: %s", self._directory, failure)
 
 
 def _bytes_of(effects: Effects) -> int:

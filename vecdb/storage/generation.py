@@ -9,6 +9,7 @@ thread at a time in LSN order; `reserve` and `count_reserved` under the write lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.overlay import Overlay
@@ -110,5 +111,6 @@ class Generation:
         """
         Close the rows' files, whose maps stay, and let points.lmdb go with whoever reads it last.
         """
-        for rows in self.base.rows:
-            rows.close()
+        with ExitStack() as stack:
+            for rows in self.base.rows:
+                stack.callback(rows.close)

@@ -8,6 +8,7 @@ refers to the new files before CURRENT does. Thread rule: one thread; writes to 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -94,24 +95,24 @@ class GenerationCopy:
     def _copy_rows(self, spec: FieldSpec) -> RowsFrozen:
         path = rows_path(self._target, spec.number)
         RowFile.create(path)
-        target = RowFile.open(path, dim=spec.dim, state=RowState(0, 0))
-        try:
+        with ExitStack() as stack:
+            target = RowFile.open(path, dim=spec.dim, state=RowState(0, 0))
+            stack.callback(target.close)
+            fd = files.open_file(rows_path(self._source, spec.number))
+            stack.callback(files.close, fd)
             kept = self.kept[spec.number]
-            for first, rows in self._checked_rows(spec):
+            for first, rows in self._checked_rows(fd, spec):
                 chosen = rows[kept[first : first + len(rows)]]
                 target.reserve(target.rows + len(chosen))
                 target.append(chosen)
             frozen = target.freeze()
             target.sync()
-        finally:
-            target.close()
         return frozen
 
-    def _checked_rows(self, spec: FieldSpec) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def _checked_rows(self, fd: int, spec: FieldSpec) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """
         Yield (first row, rows) of the old file, each block compared with its checksum.
         """
-        path = rows_path(self._source, spec.number)
         state = self.state.rows[spec.number]
         if len(self.kept[spec.number]) != state.rows:
             raise Corruption(
@@ -122,18 +123,14 @@ class GenerationCopy:
         block_bytes = per_block * spec.dim * 4
         sums = [*self._snapshot.row_sums(spec.number, state.rows // per_block).tolist(), state.partial_crc]
         step = per_block * max(1, _READ_BYTES // block_bytes)
-        fd = files.open_file(path)
-        try:
-            for first in range(0, state.rows, step):
-                count = min(step, state.rows - first)
-                data = files.read_at(fd, count * spec.dim * 4, first * spec.dim * 4)
-                for start in range(0, count * spec.dim * 4, block_bytes):
-                    row = first + start // (spec.dim * 4)
-                    if crc32c(memoryview(data)[start : start + block_bytes]) != sums[row // per_block]:
-                        raise Corruption(f"{path}: the vectors from row {row} on are not what was written; restore a backup")
-                yield first, np.frombuffer(data, "<f4").reshape(count, spec.dim)
-        finally:
-            files.close(fd)
+        for first in range(0, state.rows, step):
+            count = min(step, state.rows - first)
+            data = files.read_at(fd, count * spec.dim * 4, first * spec.dim * 4)
+            for start in range(0, count * spec.dim * 4, block_bytes):
+                row = first + start // (spec.dim * 4)
+                if crc32c(memoryview(data)[start : start + block_bytes]) != sums[row // per_block]:
+                    raise Corruption(f"{files.path_of(fd)}: the vectors from row {row} on are not what was written; restore a backup")
+            yield first, np.frombuffer(data, "<f4").reshape(count, spec.dim)
 
     # ---- points.lmdb ----
 

@@ -10,6 +10,7 @@ thread, before anybody else has the store.
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,12 @@ class Base:
 
     def close(self) -> None:
         """
-        Release the files.
+        Release the files: all of them, also when closing one fails.
         """
-        for rows in self.rows:
-            rows.close()
-        self.points.close()
+        with ExitStack() as stack:
+            stack.callback(self.points.close)
+            for rows in self.rows:
+                stack.callback(rows.close)
 
 
 def graph_name(field: int) -> str:
