@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._live"},
     {"vecdb.collection"},
     {"vecdb._writing", "vecdb._searching", "vecdb._indexing", "vecdb._caring", "vecdb._handle"},
-    {"vecdb._assemble", "vecdb._query", "vecdb._results", "vecdb._compacting"},
+    {"vecdb._assemble", "vecdb._query", "vecdb._results", "vecdb._compacting", "vecdb._verifying"},
     {"vecdb._state"},
     {"vecdb._declared"},
     {"vecdb._contents"},

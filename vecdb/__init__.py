@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, Hit, Hits, IndexInfo, Plan, Point
+from vecdb.types import CollectionInfo, Hit, Hits, IndexInfo, Plan, Point, Report
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "Plan",
     "Point",
     "ReadOnly",
+    "Report",
     "StorageError",
     "VecdbError",
     "open",

@@ -1,7 +1,7 @@
 """
-The care of a collection: giving space back.
+The care of a collection: giving space back, looking for damage.
 
-Arguments are checked here; `_compacting` does the work. Any thread may call.
+Arguments are checked here; `_compacting` and `_verifying` do the work. Any thread may call.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from vecdb._compacting import compact
 from vecdb._handle import Held
 from vecdb._progress import check_progress
+from vecdb._verifying import verify
+from vecdb.types import Report
 
 
 class Caring(Held):
@@ -38,3 +40,21 @@ class Caring(Held):
         """
         self._handle.check_writable()
         compact(self._state, progress=check_progress(progress))
+
+    def verify(self, *, progress: bool = False) -> Report:
+        """
+        Read every byte that is stored, check it against its checksum and against the rest, and return what was found; nothing is changed.
+
+        Covered are the log, ids, payloads, liveness, vectors and small files; that ids and offsets lead to each other; that files and
+        memory describe the same points; and whether every vector can be reached in its graph. What is wrong is listed in
+        `Report.problems`, not raised; what costs no answer, such as a damaged graph file, in `Report.notes`. Searches and writes go on;
+        writes wait while the log is read. `progress=True` shows a bar (needs tqdm).
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert([1, 2], [[0.0, 1.0], [1.0, 0.0]])
+        >>> points.verify().ok
+        True
+        """
+        self._handle.check()
+        return verify(self._state, progress=check_progress(progress))

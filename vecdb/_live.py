@@ -25,12 +25,14 @@ from vecdb._background import BackgroundThread, rest
 from vecdb._forked import track
 from vecdb._query import Queries
 from vecdb._state import CollectionState
+from vecdb._verifying import verify
 from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, write_catalog
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.recovery import remove_tree
+from vecdb.storage.verify import raise_if_damaged
 
 _log = logging.getLogger(__name__)
 
@@ -179,6 +181,14 @@ class LiveDatabase:
             if (found and int(found[1]) < self._catalog.next_number and int(found[1]) not in known) or re.fullmatch(r"\.c-\d+\.tmp", name):
                 _log.info("removing %s: no collection uses it", self.path / name)
                 remove_tree(self.path / name)
+
+    def verify(self) -> None:
+        """
+        Check every collection; raises Corruption that names what was found.
+        """
+        with self.lock:
+            problems = [problem for name in self.names() for problem in verify(self.collection(name).state, progress=False).problems]
+        raise_if_damaged(self.path, problems)
 
     # ---- life ----
 

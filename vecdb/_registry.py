@@ -26,6 +26,7 @@ from vecdb.storage import files
 from vecdb.storage.framing import Catalog, write_catalog
 from vecdb.storage.lock import LOCK_NAME, WriterLock
 from vecdb.storage.recovery import remove_tree
+from vecdb.storage.verify import verify_database
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ def attach_memory(*, threads: int) -> LiveDatabase:
     return live
 
 
-def attach(path: Path, *, mode: str, durability: str | None, timeout: float, threads: int) -> LiveDatabase:
+def attach(path: Path, *, mode: str, durability: str | None, timeout: float, threads: int, verify: bool) -> LiveDatabase:
     """
-    Return the live database of a directory, opened or created as the mode asks, with one handle more.
+    Return the live database of a directory, opened or created as the mode asks, with one handle more. With `verify`, every byte of it is
+    checked before.
     """
     with _locked():
         known = _live.get(_identity(path)) if path.is_dir() else None
@@ -61,6 +63,8 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 )
             if mode != "r" and not known.writable:
                 raise InvalidArgument(f"{path} is open read-only in this process: close it first to write")
+            if verify:
+                known.verify()
             known.handles += 1
             return known
         created = _prepare(path, mode)
@@ -72,6 +76,8 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 write_catalog(path / CATALOG_NAME, Catalog())
             elif mode == "x" and not created:
                 raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
+            elif verify:
+                verify_database(path)
             live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=mode != "r")
             if live.writable:
                 live.remove_leftovers()

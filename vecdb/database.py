@@ -309,13 +309,15 @@ def open(
     durability: Durability | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     threads: int | None = None,
+    verify: bool = False,
 ) -> Database:
     """
     Open a database, created if absent, and return a handle on it.
 
     `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, "x" must create.
     `durability`: "fsync" (default) survives power loss, "os" only the death of the process. `timeout`: seconds to wait for another
-    process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. Raises
+    process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. `verify=True`
+    checks every byte before anything is opened, as `Collection.verify` does, and raises Corruption that names what is damaged. Raises
     StorageError (MissingDatabase with mode "r"), AlreadyExists with mode "x", Corruption.
 
     >>> import vecdb
@@ -329,10 +331,12 @@ def open(
         raise InvalidArgument(f"durability is {durability!r}, expected 'fsync' or 'os'")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
+    checked = convert.flag(verify, "verify")
     count = thread_count(threads)
     where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(where, str) or not where or "\0" in where:
         raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
     if where == MEMORY:
         return Database(_registry.attach_memory(threads=count), mode)
-    return Database(_registry.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count), mode)
+    live = _registry.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked)
+    return Database(live, mode)

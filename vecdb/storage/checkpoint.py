@@ -88,6 +88,7 @@ class Checkpointer:
         self._parts = parts
         self._saved_rows = saved_rows
         self._busy = Lock()
+        self._still = False
         self._pending: Frozen | None = None
         self._waiting_since: float | None = None
         self._retry_at = 0.0
@@ -103,7 +104,7 @@ class Checkpointer:
             return False
         if self._waiting_since is None:
             self._waiting_since = now
-        if self.blocked is not None or now < self._retry_at:
+        if self.blocked is not None or self._still or now < self._retry_at:
             return False
         return self._parts.log.bytes_since_checkpoint >= LOG_BYTES or now - self._waiting_since >= AGE_SECONDS
 
@@ -130,12 +131,24 @@ class Checkpointer:
         """
         Keep checkpoints from being made for the time of a with block; what an earlier one has left is committed first.
         """
-        with self._busy:
+        with self.resting():
             if self.blocked is not None:
                 raise StorageError(self.blocked)
             if self._pending is not None:
                 self._commit(self._pending)
             yield
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """
+        Keep checkpoints from being made, and points.lmdb as it is, for the time of a with block.
+        """
+        with self._busy:
+            self._still = True
+            try:
+                yield
+            finally:
+                self._still = False
 
     def move_to(self, parts: Parts, *, saved_rows: dict[int, int]) -> None:
         """

@@ -18,10 +18,12 @@ from vecdb.storage.checkpoint import LOG_BYTES, Checkpointer, Occasion, Parts
 from vecdb.storage.clean_close import forget_clean_close, write_clean_close
 from vecdb.storage.compaction import DiskCompaction, Present
 from vecdb.storage.effects import Effects, PointId
-from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_declared, write_declared
+from vecdb.storage.findings import Findings
+from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
 from vecdb.storage.generation import Generation
 from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
 from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
+from vecdb.storage.verify import FileVerification
 from vecdb.storage.wal import Log, Ticket
 
 logger = logging.getLogger("vecdb.storage")
@@ -262,6 +264,23 @@ class DiskStore:
 
         present = Present(self._directory, self.manifest, self._generation, log, checkpointer, install)
         return DiskCompaction(present, load, old, advance)
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Check every byte of the files against checksums and against each other; checkpoints wait meanwhile, writes only
+        while the log is read.
+        """
+        log, checkpointer = self._started()
+        with findings.collecting():
+            catalog = self._directory.parent / "CATALOG"
+            if files.exists(catalog):
+                read_catalog(catalog)
+        with checkpointer.resting():
+            points = self._generation.base.points
+            verification = FileVerification(self._directory, findings, points=points, advance=advance)
+            verification.run()
+            with self._write_lock, log.paused():
+                verification.log(None if log.failed is not None else log.end_lsn)
 
     def drain(self) -> None:
         """

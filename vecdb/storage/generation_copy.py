@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._crc import crc32c
 from vecdb.errors import Corruption
 from vecdb.storage import files
 from vecdb.storage.base_state import STATE_KEY, BaseState, RowState
@@ -40,11 +39,10 @@ from vecdb.storage.points_write import RowsFrozen
 from vecdb.storage.recovery import rows_path
 from vecdb.storage.renumbering import Renumbering
 from vecdb.storage.store import Advance
-from vecdb.storage.vectors import RowFile, rows_per_block
+from vecdb.storage.vectors import RowFile, read_blocks, rows_per_block
 
 # A transaction of LMDB keeps what it changes in memory until its end.
 _ENTRIES_PER_TRANSACTION = 1 << 16
-_READ_BYTES = 4 << 20
 
 
 class GenerationCopy:
@@ -100,8 +98,11 @@ class GenerationCopy:
             stack.callback(target.close)
             fd = files.open_file(rows_path(self._source, spec.number))
             stack.callback(files.close, fd)
-            kept = self.kept[spec.number]
-            for first, rows in self._checked_rows(fd, spec):
+            kept = self._checked_kept(spec)
+            for first, data, bad in read_blocks(fd, spec.dim, len(kept), self._sums(spec)):
+                if bad:
+                    raise Corruption(f"{files.path_of(fd)}: the vectors from row {bad[0]} on are not what was written; restore a backup")
+                rows = np.frombuffer(data, "<f4").reshape(-1, spec.dim)
                 chosen = rows[kept[first : first + len(rows)]]
                 target.reserve(target.rows + len(chosen))
                 target.append(chosen)
@@ -109,28 +110,18 @@ class GenerationCopy:
             target.sync()
         return frozen
 
-    def _checked_rows(self, fd: int, spec: FieldSpec) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """
-        Yield (first row, rows) of the old file, each block compared with its checksum.
-        """
-        state = self.state.rows[spec.number]
-        if len(self.kept[spec.number]) != state.rows:
+    def _checked_kept(self, spec: FieldSpec) -> NDArray[np.bool_]:
+        kept, rows = self.kept[spec.number], self.state.rows[spec.number].rows
+        if len(kept) != rows:
             raise Corruption(
-                f"{self._snapshot.path}: its bitmaps show {len(self.kept[spec.number])} vectors of field {spec.number}, its state says "
-                f"{state.rows}; restore a backup of the database"
+                f"{self._snapshot.path}: its bitmaps show {len(kept)} vectors of field {spec.number}, its state says {rows}; "
+                "restore a backup of the database"
             )
-        per_block = rows_per_block(spec.dim)
-        block_bytes = per_block * spec.dim * 4
-        sums = [*self._snapshot.row_sums(spec.number, state.rows // per_block).tolist(), state.partial_crc]
-        step = per_block * max(1, _READ_BYTES // block_bytes)
-        for first in range(0, state.rows, step):
-            count = min(step, state.rows - first)
-            data = files.read_at(fd, count * spec.dim * 4, first * spec.dim * 4)
-            for start in range(0, count * spec.dim * 4, block_bytes):
-                row = first + start // (spec.dim * 4)
-                if crc32c(memoryview(data)[start : start + block_bytes]) != sums[row // per_block]:
-                    raise Corruption(f"{files.path_of(fd)}: the vectors from row {row} on are not what was written; restore a backup")
-            yield first, np.frombuffer(data, "<f4").reshape(count, spec.dim)
+        return kept
+
+    def _sums(self, spec: FieldSpec) -> list[int]:
+        state = self.state.rows[spec.number]
+        return [*self._snapshot.row_sums(spec.number, state.rows // rows_per_block(spec.dim)).tolist(), state.partial_crc]
 
     # ---- points.lmdb ----
 

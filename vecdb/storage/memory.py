@@ -13,6 +13,7 @@ from threading import Lock
 
 from vecdb.errors import InternalError, ReadOnly, StorageError
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.memory_generation import MemoryCompaction, MemoryGeneration
 from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo
@@ -148,6 +149,12 @@ class MemoryStore:
             self._generation = generation
 
         return MemoryCompaction(self._generation, install, load, old, advance)
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Do nothing: there are no files.
+        """
+        advance(self.live_count)
 
     def checkpoint(self) -> None:
         """

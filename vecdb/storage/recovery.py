@@ -157,7 +157,7 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
     try:
         with points.snapshot() as snapshot:
             state = snapshot.state()
-            _check_state(state, manifest, generation, points.path)
+            check_state(state, manifest, generation, points.path)
             if verify:
                 snapshot.check_all()
             for spec, field_state in zip(manifest.fields, state.rows, strict=True):
@@ -231,7 +231,10 @@ def rows_path(generation: Path, field: int) -> Path:
     return generation / "vectors" / f"{field}.f32"
 
 
-def _check_state(state: BaseState, manifest: Manifest, generation: int, path: Path) -> None:
+def check_state(state: BaseState, manifest: Manifest, generation: int, path: Path) -> None:
+    """
+    Raise Corruption when points.lmdb is not of this collection and generation.
+    """
     seen = (state.uuid.hex(), state.generation, len(state.rows))
     expected = (manifest.uuid.hex(), generation, len(manifest.fields))
     if seen != expected:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vecdb.storage.blocks import IdBlock
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.wal import Ticket
 
@@ -279,6 +280,11 @@ class Store(Generation, Protocol):
         """
         Make the next generation: the points of now, without tombstones, which go to `load` as when a store is opened. `advance` is told how
         many points are done; what it raises ends the compaction.
+        """
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Check everything that is stored; `advance` is told how many points are done.
         """
 
     def read_indexes(self) -> Mapping[str, IndexSpec]:

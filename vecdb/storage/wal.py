@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from queue import Empty
@@ -230,6 +231,15 @@ class Log:
         Remove the segments that hold nothing above lsn, but never the last one; raises StorageError, and may then be called again.
         """
         self._writer.drop_through(lsn)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """
+        Write nothing for the time of a with block. REQUIRES: the collection's write lock.
+        """
+        self.drain()
+        with self._leading:
+            yield
 
     def note_idle(self) -> bool:
         """
