@@ -39,10 +39,10 @@ def test_a_sound_collection_is_ok(points: vecdb.Collection) -> None:
 
 def test_a_graph_is_looked_at(db: vecdb.Database) -> None:
     points = db.create_collection("graph", dim=16)
-    points.upsert(range(16_000), np.random.default_rng(2).standard_normal((16_000, 16)))
+    points.upsert(range(20_000), np.random.default_rng(2).standard_normal((20_000, 16)))
     points.wait_indexed()
     report = points.verify()
-    assert (True, 16_000) == (report.ok, report.counts["graph nodes"])
+    assert (True, 20_000) == (report.ok, report.counts["graph nodes"])
 
 
 def test_writes_and_searches_go_on_beside_it(points: vecdb.Collection) -> None:
