@@ -15,7 +15,7 @@ PACKAGE = ROOT / "vecdb"
 LAYERS: list[set[str]] = [
     {"vecdb"},
     {"vecdb.database"},
-    {"vecdb._registry"},
+    {"vecdb._registry", "vecdb._backing_up"},
     {"vecdb._live"},
     {"vecdb.collection"},
     {"vecdb._writing", "vecdb._searching", "vecdb._indexing", "vecdb._caring", "vecdb._handle"},

@@ -25,9 +25,9 @@ _ROUNDS = 8
 _FEW_CALLS = 4
 
 
-class _Old:
+class OldCore:
     """
-    The core that is replaced, as the store sees it.
+    The core of the contents of now, as a store sees it that copies them.
     """
 
     def __init__(self, state: CollectionState) -> None:
@@ -36,9 +36,15 @@ class _Old:
         self.get_rows = state.core.get_rows
 
     def still(self) -> AbstractContextManager[Any]:
+        """
+        Keep calls from being applied for the time of a with block.
+        """
         return self._apply_lock
 
     def save_kept_graph(self, field: int, uuid: bytes, generation: int, lsn: int, kept: NDArray[np.bool_]) -> memoryview | None:
+        """
+        Return the graph of the kept rows. REQUIRES: `still`.
+        """
         return self._core.save_graph(field, uuid, generation, lsn, kept_rows=kept)
 
 
@@ -66,7 +72,7 @@ def compact(state: CollectionState, *, progress: bool) -> None:
 
 def _compact(state: CollectionState, core: CoreIndex, advance: Any) -> None:
     loader = CoreLoader(core, len(state.fields))
-    with state.store.compact(loader, loader, _Old(state), advance) as compaction:
+    with state.store.compact(loader, loader, OldCore(state), advance) as compaction:
         contents = Contents(state.fields, loader, compaction.points, state.apply_lock)
 
         def apply(lsn: int, effects: Effects) -> None:

@@ -129,7 +129,7 @@ class LiveDatabase:
                 self._open[name] = OpenCollection(memory_state(name, fields, metadata, threads=self.threads))
                 return self._open[name]
             number = self._free_number()
-            DiskStore.create(self.path / f"c-{number}", Manifest(os.urandom(16), tuple(fields), metadata, _now()))
+            DiskStore.create(self.path / f"c-{number}", Manifest(os.urandom(16), tuple(fields), metadata, now()))
             self._replace_catalog(Catalog({**self._catalog.names, name: number}, number + 1))
             return self.collection(name)
 
@@ -181,6 +181,16 @@ class LiveDatabase:
             if (found and int(found[1]) < self._catalog.next_number and int(found[1]) not in known) or re.fullmatch(r"\.c-\d+\.tmp", name):
                 _log.info("removing %s: no collection uses it", self.path / name)
                 remove_tree(self.path / name)
+
+    def open_all(self) -> tuple[dict[str, CollectionState], Catalog]:
+        """
+        Return the states of all collections, opened, by name, and the catalog; one of those in memory is made up.
+        """
+        with self.lock:
+            states = {name: self.collection(name).state for name in self.names()}
+            if self.path is not None:
+                return states, self._catalog
+            return states, Catalog({name: number for number, name in enumerate(states)}, len(states))
 
     def verify(self) -> None:
         """
@@ -247,7 +257,10 @@ def _tick(reference: weakref.ref[LiveDatabase], stop: threading.Event) -> None:
         rest()
 
 
-def _now() -> str:
+def now() -> str:
+    """
+    Return the time as RFC 3339, for a manifest.
+    """
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

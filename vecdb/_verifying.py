@@ -23,7 +23,8 @@ def verify(state: CollectionState, *, progress: bool) -> Report:
     Check a collection; see `Collection.verify`.
     """
     findings = Findings()
-    with state.compacting, progress_bar(2 * state.store.live_count, "verify", shown=progress) as advance:
+    # Held: what would take the files away, a compaction or the end of the collection, waits.
+    with state.compacting, state.declared.unchanged(), progress_bar(2 * state.store.live_count, "verify", shown=progress) as advance:
         state.check_open()
 
         def done(count: int) -> None:

@@ -16,7 +16,9 @@ from typing import Any, Literal
 from vecdb import _convert as convert
 from vecdb import _registry
 from vecdb._assemble import field_options, thread_count
+from vecdb._backing_up import backup
 from vecdb._live import LiveDatabase, OpenCollection, check_name
+from vecdb._progress import check_progress
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
 from vecdb.types import MetricName
@@ -179,6 +181,29 @@ class Database:
         # The collection keeps this handle alive through its checks, so that an unnamed database is not closed under it.
         return Collection._of(opened.state, opened.queries, _Handle(self, opened))
 
+    def backup(self, target: str | os.PathLike[str], *, progress: bool = False) -> None:
+        """
+        Write a copy of the database, all collections as of one moment, to a path that must not exist; opening it is the restore.
+
+        Works while the database is searched and written, from a read-only handle, and for a database in memory, which is so saved to disk.
+        Writers wait at the moment itself, for a sync of the disk; the copy is made while they go on. Every byte is checked on the way. The
+        copy has no tombstones, as after `compact`. The target appears when it is complete and synced, and not at all after an error or a
+        crash. `progress=True` shows a bar (needs tqdm). Raises AlreadyExists, StorageError, and Corruption when stored bytes are not what
+        was written.
+
+        >>> import tempfile, vecdb
+        >>> db = vecdb.open(":memory:")
+        >>> db.create_collection("films", dim=2).upsert("alien", [0.0, 1.0])
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     db.backup(f"{directory}/films.vecdb")
+        ...     with vecdb.open(f"{directory}/films.vecdb") as copy:
+        ...         list(copy["films"])
+        ['alien']
+        """
+        self._check()
+        shown = check_progress(progress)
+        backup(self._live, _as_path(target, "target"), progress=shown)
+
     # ---- life ----
 
     def refresh(self) -> bool:
@@ -281,6 +306,13 @@ def _reopen(database: Database, name: str) -> Collection:
     return database[name]
 
 
+def _as_path(path: object, name: str) -> Path:
+    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(where, str) or not where or "\0" in where:
+        raise InvalidArgument(f"{name} is {path!r}, expected a non-empty str or os.PathLike")
+    return Path(where).absolute()
+
+
 def _options_of(collection: Collection) -> dict[str, Any]:
     spec = collection._field
     return {
@@ -333,10 +365,8 @@ def open(
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
     checked = convert.flag(verify, "verify")
     count = thread_count(threads)
-    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(where, str) or not where or "\0" in where:
-        raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
-    if where == MEMORY:
+    where = _as_path(path, "path")
+    if os.fspath(path) == MEMORY:
         return Database(_registry.attach_memory(threads=count), mode)
-    live = _registry.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked)
+    live = _registry.attach(where, mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked)
     return Database(live, mode)

@@ -126,6 +126,16 @@ class Checkpointer:
             self.error = None
             self._waiting_since = None
 
+    def commit(self) -> None:
+        """
+        Make a checkpoint without graphs. REQUIRES: `standing_still`, and the write lock.
+        """
+        parts = self._parts
+        parts.drain()
+        if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
+            self._pending = parts.overlay.freeze(parts.log.switch_segment(), tuple(rows.freeze() for rows in parts.rows))
+            self._commit(self._pending)
+
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vecdb.errors import Corruption, InternalError, ReadOnly, StorageError, VecdbError
@@ -264,6 +265,25 @@ class DiskStore:
 
         present = Present(self._directory, self.manifest, self._generation, log, checkpointer, install)
         return DiskCompaction(present, load, old, advance)
+
+    @property
+    def directory(self) -> Path:
+        """
+        Where the files are.
+        """
+        return self._directory
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """
+        Keep checkpoints from being made for the time of a with block. REQUIRES: the write lock is not held.
+        """
+        return self._started()[1].standing_still()
+
+    def commit_all(self) -> None:
+        """
+        Make everything that is queued or applied part of the base. REQUIRES: `standing_still`, and the write lock.
+        """
+        self._started()[1].commit()
 
     def verify(self, findings: Findings, advance: Advance) -> None:
         """

@@ -27,6 +27,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._generation = MemoryGeneration()
+        self._declared: Mapping[str, IndexSpec] = {}
         self._last_lsn = 0
         self._queue: deque[Ticket] = deque()
         self._apply: Apply | None = None
@@ -174,14 +175,15 @@ class MemoryStore:
 
     def read_indexes(self) -> Mapping[str, IndexSpec]:
         """
-        Return nothing: a new collection has no declared indexes.
+        Return the declared payload indexes by key.
         """
-        return {}
+        return self._declared
 
     def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
         """
-        Do nothing: the declarations live as long as the collection does.
+        Replace the declared payload indexes; they live as long as the collection does.
         """
+        self._declared = dict(declared)
 
     def info(self) -> StoreInfo:
         """

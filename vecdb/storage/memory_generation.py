@@ -120,9 +120,9 @@ class MemoryGeneration:
             if self.recorder is not None:
                 self.recorder(lsn, effects)
 
-    def begin_next(self, recorder: Callable[[int, Effects], None]) -> tuple[MemoryGeneration, NDArray[np.bool_]]:
+    def begin_next(self, recorder: Callable[[int, Effects], None] | None) -> tuple[MemoryGeneration, NDArray[np.bool_]]:
         """
-        Return a copy of this state without tombstones, and which offsets live; `recorder` gets every call applied after it.
+        Return a copy of this state without tombstones, and which offsets live; `recorder`, if any, gets every call applied after it.
         """
         with self._lock:
             following = MemoryGeneration()
@@ -133,7 +133,7 @@ class MemoryGeneration:
             following.payloads = {int(ranks[offset]): payload for offset, payload in self.payloads.items()}
             following._next_offset = len(self.ids)
             following.applied_lsn = self.applied_lsn
-            self.recorder = recorder
+            self.recorder = self.recorder if recorder is None else recorder
         return following, live
 
     def forget(self) -> None:
