@@ -33,6 +33,7 @@ from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, wr
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.recovery import remove_tree
 from vecdb.storage.verify import raise_if_damaged
+from vecdb.types import Report
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class LiveDatabase:
         self.threads = threads
         self.writable = writable
         self.handles = 0
+        self.report: Report | None = None
         self.key: tuple[int, int] | None = None
         self.lock = threading.RLock()
         self._writer_lock = lock

@@ -21,7 +21,7 @@ from vecdb._live import LiveDatabase, OpenCollection, check_name
 from vecdb._progress import check_progress
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
-from vecdb.types import MetricName
+from vecdb.types import MetricName, Report
 
 Mode = Literal["a", "r", "x"]
 Durability = Literal["fsync", "os"]
@@ -204,6 +204,17 @@ class Database:
         shown = check_progress(progress)
         backup(self._live, _as_path(target, "target"), progress=shown)
 
+    @property
+    def report(self) -> Report | None:
+        """
+        What opening it with `salvage=True` found damaged, lost and set aside; None when nothing was, or it was not asked for.
+
+        >>> import vecdb
+        >>> vecdb.open(":memory:").report is None
+        True
+        """
+        return self._live.report
+
     # ---- life ----
 
     def refresh(self) -> bool:
@@ -342,6 +353,7 @@ def open(
     timeout: float = DEFAULT_TIMEOUT,
     threads: int | None = None,
     verify: bool = False,
+    salvage: bool = False,
 ) -> Database:
     """
     Open a database, created if absent, and return a handle on it.
@@ -349,7 +361,9 @@ def open(
     `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, "x" must create.
     `durability`: "fsync" (default) survives power loss, "os" only the death of the process. `timeout`: seconds to wait for another
     process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. `verify=True`
-    checks every byte before anything is opened, as `Collection.verify` does, and raises Corruption that names what is damaged. Raises
+    checks every byte before anything is opened, as `Collection.verify` does, and raises Corruption that names what is damaged.
+    `salvage=True`, after Corruption, checks every byte too, replaces what is damaged by what verifies of it, and sets the damaged files
+    aside in `salvaged-<n>`; `Database.report`, and a RuntimeWarning, say what is lost. It needs mode "a" and no other handle. Raises
     StorageError (MissingDatabase with mode "r"), AlreadyExists with mode "x", Corruption.
 
     >>> import vecdb
@@ -363,10 +377,12 @@ def open(
         raise InvalidArgument(f"durability is {durability!r}, expected 'fsync' or 'os'")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
-    checked = convert.flag(verify, "verify")
+    checked, salvaged = convert.flag(verify, "verify"), convert.flag(salvage, "salvage")
+    if salvaged and mode != "a":
+        raise InvalidArgument(f"salvage=True with mode={mode!r}: it writes, so it needs mode='a'")
     count = thread_count(threads)
     where = _as_path(path, "path")
     if os.fspath(path) == MEMORY:
         return Database(_registry.attach_memory(threads=count), mode)
-    live = _registry.attach(where, mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked)
+    live = _registry.attach(where, mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked, salvage=salvaged)
     return Database(live, mode)

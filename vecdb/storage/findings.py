@@ -28,8 +28,10 @@ class Findings:
 
     def problem(self, what: str) -> None:
         """
-        Note something that was stored and is lost or wrong.
+        Note something that was stored and is lost or wrong, once.
         """
+        if what in self.problems:
+            return
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(what)
         else:
