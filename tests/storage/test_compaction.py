@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_doubles import FaultySystem
+from log_harness import GENERATION, UUID, create_log, open_log, read_log
+from storage_doubles import FaultySystem, FullDisk
 
 from vecdb.errors import Corruption, ReadOnly, StorageError, VecdbError
 from vecdb.storage import checkpoint, compaction, files, generation_copy
@@ -22,6 +23,7 @@ from vecdb.storage.effects import Effects
 from vecdb.storage.framing import Current, write_current
 from vecdb.storage.log_reader import segment_name
 from vecdb.storage.renumbering import Renumbering
+from vecdb.storage.wal import Log
 
 Open = Callable[..., Any]
 
@@ -411,3 +413,43 @@ def test_offsets_are_numbered_as_their_points_are(live: list[bool], later: int, 
     effects = Effects(first_offset=len(live) + later, tombstones=np.array(sorted(chosen), np.uint32))
     translated = renumbering.translate(effects)
     assert (len(alive), sorted(expected)) == (translated.first_offset, translated.tombstones.tolist())
+
+
+def test_the_log_changes_its_generation_only_where_it_is_expected_to_end(tmp_path: Path) -> None:
+    create_log(tmp_path / "wal")
+    opened = open_log(tmp_path / "wal")
+    last = opened.write(b"a call")
+    assert not opened.log.begin_generation(GENERATION + 1, last - 1)
+    assert (GENERATION, last) == (opened.log.generation, opened.log.end_lsn)
+    assert opened.log.begin_generation(GENERATION + 1, last)
+    assert [b"a call"] == [body for _, body in read_log(tmp_path / "wal")]
+    later = opened.write(b"another")
+    opened.log.close(clean=True)
+    with pytest.raises(Corruption, match="a call of generation 4, but CURRENT names the one before it"):
+        read_log(tmp_path / "wal")
+    reader = Log.open(
+        tmp_path / "wal",
+        uuid=UUID,
+        generation=GENERATION + 1,
+        applied_lsn=last,
+        clean_lsn=0,
+        replay=lambda lsn, body: opened.replayed.append((lsn, bytes(body))),
+        writable=False,
+    )
+    reader.close(clean=False)
+    assert [(later, b"another")] == opened.replayed
+
+
+def test_a_full_disk_refuses_another_generation_with_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_log(tmp_path / "wal")
+    opened = open_log(tmp_path / "wal")
+    last = opened.write(b"a call")
+    disk = FullDisk()
+    monkeypatch.setattr(files, "system", disk)
+    disk.full = True
+    with pytest.raises(StorageError, match="free space"):
+        opened.log.begin_generation(GENERATION + 1, last)
+    disk.full = False
+    assert (None, GENERATION) == (opened.log.failed, opened.log.generation)
+    opened.write(b"another")
+    opened.log.close(clean=True)
