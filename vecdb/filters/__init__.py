@@ -14,7 +14,7 @@ from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
 from vecdb.filters.program import Program
-from vecdb.filters.terms import IndexKey, Kind, Number, Term, Terms, terms
+from vecdb.filters.terms import IndexKey, Kind, Number, Term, Terms, is_value, terms
 from vecdb.filters.tree import Filter, Node
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Term",
     "Terms",
     "elements",
+    "is_value",
     "keys",
     "lower",
     "matches",
