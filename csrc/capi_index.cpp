@@ -102,6 +102,14 @@ vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const u
   return guarded([&] { of(index).unlink_tags(field, need(tags, count, "tags"), count); });
 }
 
+vecdb_status vecdb_index_link_column(vecdb_index* index, uint32_t field, uint32_t column, uint32_t m) {
+  return guarded([&] { of(index).link_column(field, column, m); });
+}
+
+vecdb_status vecdb_index_unlink_column(vecdb_index* index, uint32_t field, uint32_t column) {
+  return guarded([&] { of(index).unlink_column(field, column); });
+}
+
 vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column) {
   return guarded([&] { of(index).drop_column(column); });
 }

@@ -18,6 +18,27 @@ bool above(const ColumnValue& bound, const ColumnEntry& entry) {
 
 }  // namespace
 
+bool ColumnRange::contains(const ColumnEntry& entry) const {
+  const ColumnValue value{entry.value, entry.rest};
+  const bool is_above = low_kind == BoundKind::open || low < value || (low_kind == BoundKind::inclusive && !(value < low));
+  const bool is_below = high_kind == BoundKind::open || value < high || (high_kind == BoundKind::inclusive && !(high < value));
+  return is_above && is_below;
+}
+
+bool ColumnRange::contains(const ColumnRange& other) const {
+  // Of two bounds at one value only this one may not leave the value out when the other has it.
+  const auto is_as_wide = [](BoundKind own, BoundKind others) { return own == BoundKind::inclusive || others == BoundKind::exclusive; };
+  if (low_kind != BoundKind::open) {
+    if (other.low_kind == BoundKind::open || other.low < low) return false;
+    if (!(low < other.low) && !is_as_wide(low_kind, other.low_kind)) return false;
+  }
+  if (high_kind != BoundKind::open) {
+    if (other.high_kind == BoundKind::open || high < other.high) return false;
+    if (!(other.high < high) && !is_as_wide(high_kind, other.high_kind)) return false;
+  }
+  return true;
+}
+
 Column::Slice Column::slice(const std::vector<ColumnEntry>& run, const ColumnRange& range) {
   const auto begin = run.begin();
   auto first = begin;

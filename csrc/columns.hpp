@@ -20,6 +20,8 @@ struct ColumnValue {
   std::int64_t rest;
 };
 
+inline bool operator<(const ColumnValue& a, const ColumnValue& b) { return a.value != b.value ? a.value < b.value : a.rest < b.rest; }
+
 struct ColumnEntry {
   double value;
   std::int32_t rest;
@@ -40,6 +42,10 @@ struct ColumnRange {
   ColumnValue low{0, 0};
   BoundKind high_kind = BoundKind::open;
   ColumnValue high{0, 0};
+
+  bool contains(const ColumnEntry& entry) const;
+  // Whether every value in the other is in this one, as far as the bounds tell.
+  bool contains(const ColumnRange& other) const;
 };
 
 class Column {
@@ -64,12 +70,17 @@ class Column {
 
   std::uint64_t bytes() const { return runs_.bytes(); }
 
- private:
+  // Where the entries of a range stand among all in order, but for the recent ones.
   struct Slice {
     std::size_t first;
     std::size_t last;
   };
+  Slice ranks(const ColumnRange& range) const { return slice(runs_.sorted(), range); }
+  std::size_t ranked() const { return runs_.sorted().size(); }
+  // REQUIRES rank < ranked().
+  ColumnValue value_at(std::size_t rank) const { return {runs_.sorted()[rank].value, runs_.sorted()[rank].rest}; }
 
+ private:
   static Slice slice(const std::vector<ColumnEntry>& run, const ColumnRange& range);
 
   SortedRuns<ColumnEntry> runs_;

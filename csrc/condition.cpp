@@ -152,18 +152,6 @@ class Checker {
   std::uint64_t depth_ = 0;
 };
 
-ColumnRange range_of(const std::uint64_t* operands) {
-  ColumnRange range;
-  const std::uint64_t bounds = operands[1];
-  if ((bounds & VECDB_BOUND_GTE) != 0) range.low_kind = BoundKind::inclusive;
-  if ((bounds & VECDB_BOUND_GT) != 0) range.low_kind = BoundKind::exclusive;
-  if ((bounds & VECDB_BOUND_LTE) != 0) range.high_kind = BoundKind::inclusive;
-  if ((bounds & VECDB_BOUND_LT) != 0) range.high_kind = BoundKind::exclusive;
-  range.low = {as_double(operands[2]), as_int(operands[3])};
-  range.high = {as_double(operands[4]), as_int(operands[5])};
-  return range;
-}
-
 class Evaluator {
  public:
   explicit Evaluator(const Catalogue& catalogue) : catalogue_(catalogue), universe_(catalogue.live.size()) {}
@@ -192,7 +180,7 @@ class Evaluator {
         stack_.push_back(any_tag(at + 2, at[1]));
         break;
       case VECDB_OP_RANGE:
-        stack_.push_back(in_range(at + 1));
+        stack_.push_back(in_range(at));
         break;
       case VECDB_OP_GEO:
         stack_.push_back(in_area(at + 1));
@@ -231,10 +219,10 @@ class Evaluator {
     return union_of(std::move(sets), universe_);
   }
 
-  OffsetSet in_range(const std::uint64_t* operands) const {
-    const Column* column = catalogue_.columns->find(static_cast<std::uint32_t>(operands[0]));
+  OffsetSet in_range(const std::uint64_t* at) const {
+    const Column* column = catalogue_.columns->find(static_cast<std::uint32_t>(at[1]));
     if (column == nullptr) return OffsetSet::none();
-    const ColumnRange range = range_of(operands);
+    const ColumnRange range = range_at(at);
     const std::uint64_t most = column->count_at_most(range);
     if (!fits_list(most, universe_)) {
       Bitset bits(universe_);
@@ -313,6 +301,18 @@ std::size_t operation_size(const std::uint64_t* at) {
     default:  // ALL, NONE, NOT: a Program holds no other words
       return 1;
   }
+}
+
+ColumnRange range_at(const std::uint64_t* at) {
+  ColumnRange range;
+  const std::uint64_t bounds = at[2];
+  if ((bounds & VECDB_BOUND_GTE) != 0) range.low_kind = BoundKind::inclusive;
+  if ((bounds & VECDB_BOUND_GT) != 0) range.low_kind = BoundKind::exclusive;
+  if ((bounds & VECDB_BOUND_LTE) != 0) range.high_kind = BoundKind::inclusive;
+  if ((bounds & VECDB_BOUND_LT) != 0) range.high_kind = BoundKind::exclusive;
+  if (range.low_kind != BoundKind::open) range.low = {as_double(at[3]), as_int(at[4])};
+  if (range.high_kind != BoundKind::open) range.high = {as_double(at[5]), as_int(at[6])};
+  return range;
 }
 
 Selection evaluate(const Program& program, const Catalogue& catalogue) {

@@ -36,6 +36,9 @@ class Program {
 // How many words the operation at this word of a Program takes, its operands included.
 std::size_t operation_size(const std::uint64_t* at);
 
+// Of the RANGE operation at this word of a Program; bounds that are open are zero.
+ColumnRange range_at(const std::uint64_t* at);
+
 // The live offsets that satisfy a program.
 struct Selection {
   enum class Form { all, list, bits };

@@ -39,11 +39,11 @@ Row count_present(std::uint32_t count, const std::uint8_t* present) {
 
 }  // namespace
 
-Field::Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Tags& tags)
+Field::Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Attributes& attributes)
     : number_(number),
       options_(checked(number, options)),
       state_(state),
-      tags_(tags),
+      attributes_(attributes),
       vectors_(options.dim, static_cast<Metric>(options.metric), static_cast<Coding>(options.coding)),
       graph_(vectors_, options_),
       links_(vectors_, options_, *this) {}
@@ -81,20 +81,13 @@ void Field::bury(Offset offset) {
   live_rows_.store(static_cast<Row>(live_count_), std::memory_order_relaxed);
 }
 
-std::vector<Row> Field::rows_with(Tag tag) const {
+std::vector<Row> Field::rows_with(const LinkKey& key) const {
   std::vector<Row> rows;
-  const Posting* const posting = tags_.find(tag);
-  if (posting == nullptr) return rows;
   const RowMap::View map = map_.view();
-  const auto take = [&](Offset offset) {
+  offsets_with(key, attributes_).for_each_listed([&](Offset offset) {
     const std::optional<Row> row = map.row_of(offset);
     if (row && live_.value().contains(*row)) rows.push_back(*row);
-  };
-  if (posting->is_dense()) {
-    posting->dense().for_each(take);
-  } else {
-    std::for_each(posting->sorted(), posting->sorted() + posting->count(), take);
-  }
+  });
   return rows;
 }
 

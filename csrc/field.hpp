@@ -22,7 +22,7 @@
 
 namespace vecdb {
 
-class Field final : public IndexedField, private TagRows {
+class Field final : public IndexedField, private KeyRows {
  public:
   struct Snapshot {
     RowMap::View map;
@@ -31,9 +31,9 @@ class Field final : public IndexedField, private TagRows {
     FieldGraph::View graph;
   };
 
-  // Throws Error invalid_argument for options that are none. state is the lock of the index, tags what its offsets have; both outlive the
-  // field.
-  Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Tags& tags);
+  // Throws Error invalid_argument for options that are none. state is the lock of the index, attributes what its offsets have; both
+  // outlive the field.
+  Field(std::uint32_t number, const vecdb_field& options, FairSharedMutex& state, const Attributes& attributes);
 
   std::uint32_t number() const { return number_; }
   Vectors& vectors() { return vectors_; }
@@ -62,14 +62,14 @@ class Field final : public IndexedField, private TagRows {
  private:
   FairSharedMutex& state() const override { return state_; }
   GraphProfile profile() const override { return graph_.view().profile; }
-  std::vector<Row> rows_with(Tag tag) const override;
+  std::vector<Row> rows_with(const LinkKey& key) const override;
   std::uint64_t live_rows() const override { return live_count_; }
   std::optional<Row> row_of(Offset offset) const override { return map_.view().row_of(offset); }
 
   const std::uint32_t number_;
   const GraphOptions options_;
   FairSharedMutex& state_;
-  const Tags& tags_;
+  const Attributes& attributes_;
   Vectors vectors_;
   RowMap map_;
   CopyOnWrite<Bitset> live_;  // by row

@@ -16,6 +16,8 @@ constexpr std::uint64_t kOffGlobe = std::uint64_t{1} << (2 * kBits);
 constexpr std::size_t kFewEntries = 16;
 // Degrees by which a cell is taken larger than it is, far above what the roundings of cell_of may move a point.
 constexpr double kMargin = 1e-10;
+// An estimate takes half of a cell on the edge that has less than this share of the entries.
+constexpr std::size_t kEstimateShare = 1024;
 // Beyond one offset in this many a bitset is quicker to combine than a list; below so many a list is quicker to sort than through one.
 constexpr std::size_t kListShare = 64;
 constexpr std::size_t kShortList = 64;
@@ -45,7 +47,7 @@ std::uint32_t cell_of(double degrees, double limit) {
 double degrees_of(std::uint64_t cell, double limit) { return static_cast<double>(cell) * (2 * limit / kCells) - limit; }
 
 std::uint64_t code_of(GeoPoint point) {
-  if (!(std::abs(point.lat) <= 90 && std::abs(point.lon) <= 180)) return kOffGlobe;
+  if (!is_on_globe(point)) return kOffGlobe;
   return spread_bits(cell_of(point.lat, 90)) << 1 | spread_bits(cell_of(point.lon, 180));
 }
 
@@ -104,6 +106,40 @@ class Collector {
   bool is_dense_ = false;
 };
 
+bool has_lower_code(const GeoEntry& entry, std::uint64_t code) { return entry.code < code; }
+
+// Where the second half of a slice begins, whose codes differ: their highest bit that does is 0 in the first half and 1 in the second.
+std::size_t middle_of(const std::vector<GeoEntry>& run, std::size_t first, std::size_t last) {
+  const std::uint64_t high = run[last - 1].code;
+  const std::uint64_t bit = std::uint64_t{1} << (63 - __builtin_clzll(run[first].code ^ high));
+  const auto begin = run.begin();
+  const auto middle = std::lower_bound(begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last),
+                                       high & ~(bit - 1), has_lower_code);
+  return static_cast<std::size_t>(middle - begin);
+}
+
+// How many entries before the first that is off the globe.
+std::size_t count_on_globe(const std::vector<GeoEntry>& run) {
+  return static_cast<std::size_t>(std::lower_bound(run.begin(), run.end(), kOffGlobe, has_lower_code) - run.begin());
+}
+
+// REQUIRES entries on the globe.
+std::size_t estimate(const std::vector<GeoEntry>& run, std::size_t first, std::size_t last, const GeoFrame& frame) {
+  if (first == last) return 0;
+  switch (frame.relation_to(cell_around(run[first].code, run[last - 1].code))) {
+    case GeoRelation::outside:
+      return 0;
+    case GeoRelation::inside:
+      return last - first;
+    case GeoRelation::crossing:
+      break;
+  }
+  if (last - first <= std::max(kFewEntries, run.size() / kEstimateShare) || run[first].code == run[last - 1].code)
+    return (last - first) / 2;
+  const std::size_t middle = middle_of(run, first, last);
+  return estimate(run, first, middle, frame) + estimate(run, middle, last, frame);
+}
+
 // One look-up in one run.
 class Lookup {
  public:
@@ -111,23 +147,18 @@ class Lookup {
       : run_(run), area_(area), removed_(removed), found_(found) {}
 
   void go() {
-    const auto off_globe = std::lower_bound(run_.begin(), run_.end(), kOffGlobe, has_lower_code);
-    const auto on_globe = static_cast<std::size_t>(off_globe - run_.begin());
+    const std::size_t on_globe = count_on_globe(run_);
     visit(0, on_globe);
     test_each(on_globe, run_.size());
   }
 
  private:
-  static bool has_lower_code(const GeoEntry& entry, std::uint64_t code) { return entry.code < code; }
-
   void visit(std::size_t first, std::size_t last) {
     if (last - first <= kFewEntries || run_[first].code == run_[last - 1].code) {
       test_each(first, last);
       return;
     }
-    const std::uint64_t low = run_[first].code;
-    const std::uint64_t high = run_[last - 1].code;
-    switch (area_.relation_to(cell_around(low, high))) {
+    switch (area_.relation_to(cell_around(run_[first].code, run_[last - 1].code))) {
       case GeoRelation::outside:
         return;
       case GeoRelation::inside:
@@ -136,13 +167,9 @@ class Lookup {
       case GeoRelation::crossing:
         break;
     }
-    // The highest bit in which codes differ is 0 in the first half and 1 in the second.
-    const std::uint64_t bit = std::uint64_t{1} << (63 - __builtin_clzll(low ^ high));
-    const auto begin = run_.begin();
-    const auto middle = std::lower_bound(begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last),
-                                         high & ~(bit - 1), has_lower_code);
-    visit(first, static_cast<std::size_t>(middle - begin));
-    visit(static_cast<std::size_t>(middle - begin), last);
+    const std::size_t middle = middle_of(run_, first, last);
+    visit(first, middle);
+    visit(middle, last);
   }
 
   void test_each(std::size_t first, std::size_t last) {
@@ -180,6 +207,15 @@ OffsetSet GeoColumn::inside(const GeoArea& area, Offset universe) const {
   Lookup(runs_.sorted(), area, runs_.removed(), found).go();
   Lookup(runs_.recent(), area, nullptr, found).go();
   return std::move(found).take();
+}
+
+std::uint64_t GeoColumn::count_about(const GeoFrame& frame) const {
+  std::uint64_t count = 0;
+  for (const std::vector<GeoEntry>* run : {&runs_.sorted(), &runs_.recent()}) {
+    const std::size_t on_globe = count_on_globe(*run);
+    count += estimate(*run, 0, on_globe, frame) + (run->size() - on_globe);
+  }
+  return count;
 }
 
 const GeoColumn* GeoColumns::find(std::uint32_t column) const {

@@ -44,6 +44,9 @@ class GeoColumn {
   // The offsets that have a point inside the area. REQUIRES offsets below universe.
   OffsetSet inside(const GeoArea& area, Offset universe) const;
 
+  // About how many points are inside, without looking at them: within some thousandths of the column.
+  std::uint64_t count_about(const GeoFrame& frame) const;
+
   std::uint64_t bytes() const { return runs_.bytes(); }
 
  private:

@@ -145,12 +145,15 @@ int side(GeoPoint a, GeoPoint b, GeoPoint point) {
 
 GeoPolygon::GeoPolygon(std::vector<std::vector<GeoPoint>> rings) {
   south_ = north_ = rings.front().front().lat;
+  west_ = east_ = rings.front().front().lon;
   std::size_t edges = 0;
   for (const std::vector<GeoPoint>& ring : rings) {
     edges += ring.size() - 1;
     for (const GeoPoint& point : ring) {
       south_ = std::min(south_, point.lat);
       north_ = std::max(north_, point.lat);
+      west_ = std::min(west_, point.lon);
+      east_ = std::max(east_, point.lon);
     }
   }
   const std::size_t bands = std::min(kMostBands, 1 + edges / kEdgesPerBand);

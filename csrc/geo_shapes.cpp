@@ -103,6 +103,18 @@ GeoRelation GeoRadius::relation_to(const GeoCell& cell) const {
   return greatest + slack(greatest) < surely_inside_ ? GeoRelation::inside : GeoRelation::crossing;
 }
 
+std::optional<GeoFrame> GeoRadius::frame() const {
+  constexpr double kVast = 60.0;        // degrees
+  constexpr double kNearPole = 89.0;    // whose meridians are too near to each other
+  constexpr double kMargin = 1 + 1e-7;  // far above what the roundings of a distance come to
+  constexpr double kLeastMargin = 1e-7;
+  const double reach = metres_ / kEarthRadius / kRadians * kMargin + kLeastMargin;
+  if (reach > kVast || std::abs(center_.lat) + reach > kNearPole) return std::nullopt;
+  const double across = std::asin(std::sin(radians(reach)) / cos_lat_) / kRadians * kMargin + kLeastMargin;
+  const GeoFrame frame{center_.lat - reach, center_.lat + reach, center_.lon - across, center_.lon + across};
+  return frame.west < -180 || frame.east > 180 ? std::nullopt : std::optional<GeoFrame>(frame);
+}
+
 // ---- box ----
 
 bool GeoBox::contains(GeoPoint point) const {
@@ -121,6 +133,19 @@ GeoRelation GeoBox::relation_to(const GeoCell& cell) const {
   const bool all_are_west = cell.east < bottom_right_.lon;
   const bool is_lon_inside = wraps() ? all_are_east || all_are_west : all_are_east && all_are_west;
   return is_lat_inside && is_lon_inside ? GeoRelation::inside : GeoRelation::crossing;
+}
+
+std::optional<GeoFrame> GeoBox::frame() const {
+  if (wraps() || bottom_right_.lat > top_left_.lat) return std::nullopt;
+  return GeoFrame{bottom_right_.lat, top_left_.lat, top_left_.lon, bottom_right_.lon};
+}
+
+// ---- frame ----
+
+GeoRelation GeoFrame::relation_to(const GeoCell& cell) const {
+  if (cell.north < south || cell.south > north || cell.east < west || cell.west > east) return GeoRelation::outside;
+  const bool is_inside = south <= cell.south && cell.north <= north && west <= cell.west && cell.east <= east;
+  return is_inside ? GeoRelation::inside : GeoRelation::crossing;
 }
 
 // ---- operands ----

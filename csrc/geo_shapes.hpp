@@ -1,13 +1,15 @@
 // Radius, box and polygon over points in degrees: whether a point is inside, and how a whole cell lies to the area.
 //
-// Invariant: contains() decides every point as vecdb/filters/geo.py does, to the last bit: the same formula in the same order by the same
-// libm, exact signs; strictly inside, a point on an edge is outside. relation_to() may call a cell crossing that is not, never another
-// way round. Compiled without contraction of products and sums. Thread rule: immutable.
+// Invariant: an area's contains() decides every point as vecdb/filters/geo.py does, to the last bit: the same formula in the same order by
+// the same libm, exact signs; strictly inside, a point on an edge is outside. relation_to() may call a cell crossing that is not, never
+// another way round. Compiled without contraction of products and sums. Thread rule: immutable.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -28,11 +30,36 @@ struct GeoCell {
 
 enum class GeoRelation { outside, inside, crossing };
 
+inline bool is_on_globe(GeoPoint point) { return point.lat >= -90 && point.lat <= 90 && point.lon >= -180 && point.lon <= 180; }
+
+// A rectangle of degrees with its edges, which may reach beyond the globe's, and all points off the globe's degrees.
+struct GeoFrame {
+  double south;
+  double north;
+  double west;
+  double east;
+
+  bool contains(GeoPoint point) const {
+    const bool is_within = south <= point.lat && point.lat <= north && west <= point.lon && point.lon <= east;
+    return is_within || !is_on_globe(point);
+  }
+  bool contains(const GeoFrame& other) const {
+    return south <= other.south && other.north <= north && west <= other.west && other.east <= east;
+  }
+  GeoRelation relation_to(const GeoCell& cell) const;
+  std::optional<GeoFrame> frame() const { return *this; }
+
+  bool operator<(const GeoFrame& other) const {
+    return std::tie(south, north, west, east) < std::tie(other.south, other.north, other.west, other.east);
+  }
+};
+
 class GeoRadius {
  public:
   GeoRadius(GeoPoint center, double metres);
   bool contains(GeoPoint point) const;
   GeoRelation relation_to(const GeoCell& cell) const;
+  std::optional<GeoFrame> frame() const;
 
  private:
   GeoPoint center_;
@@ -49,6 +76,7 @@ class GeoBox {
   GeoBox(GeoPoint top_left, GeoPoint bottom_right) : top_left_(top_left), bottom_right_(bottom_right) {}
   bool contains(GeoPoint point) const;
   GeoRelation relation_to(const GeoCell& cell) const;
+  std::optional<GeoFrame> frame() const;
 
  private:
   bool wraps() const { return top_left_.lon > bottom_right_.lon; }
@@ -63,6 +91,7 @@ class GeoPolygon {
   explicit GeoPolygon(std::vector<std::vector<GeoPoint>> rings);
   bool contains(GeoPoint point) const;
   GeoRelation relation_to(const GeoCell& cell) const;
+  std::optional<GeoFrame> frame() const { return GeoFrame{south_, north_, west_, east_}; }
 
  private:
   struct Edge {
@@ -80,17 +109,20 @@ class GeoPolygon {
 
   double south_;
   double north_;
+  double west_;
+  double east_;
   double bands_per_degree_;
   std::vector<Ring> rings_;
 };
 
-// The area of a GEO operation (vecdb.h).
+// The area of a GEO operation (vecdb.h), or a frame.
 class GeoArea {
  public:
   // What is wrong with the operands, empty when nothing is.
   static std::string problem_with(std::uint64_t shape, const std::uint64_t* words, std::uint64_t count);
   // REQUIRES operands without a problem.
   GeoArea(std::uint64_t shape, const std::uint64_t* words, std::uint64_t count);
+  explicit GeoArea(const GeoFrame& frame) : shape_(frame) {}
 
   bool contains(GeoPoint point) const {
     return std::visit([&](const auto& shape) { return shape.contains(point); }, shape_);
@@ -98,9 +130,13 @@ class GeoArea {
   GeoRelation relation_to(const GeoCell& cell) const {
     return std::visit([&](const auto& shape) { return shape.relation_to(cell); }, shape_);
   }
+  // All points of the area are in it; none for an area that is not worth framing: one that crosses the antimeridian or is vast.
+  std::optional<GeoFrame> frame() const {
+    return std::visit([](const auto& shape) { return shape.frame(); }, shape_);
+  }
 
  private:
-  std::variant<GeoRadius, GeoBox, GeoPolygon> shape_;
+  std::variant<GeoRadius, GeoBox, GeoPolygon, GeoFrame> shape_;
 };
 
 }  // namespace vecdb

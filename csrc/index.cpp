@@ -16,9 +16,10 @@ namespace vecdb {
 
 namespace {
 
-std::vector<std::unique_ptr<Field>> make_fields(const vecdb_field* fields, std::uint32_t count, FairSharedMutex& state, const Tags& tags) {
+std::vector<std::unique_ptr<Field>> make_fields(const vecdb_field* fields, std::uint32_t count, FairSharedMutex& state,
+                                                const Attributes& attributes) {
   std::vector<std::unique_ptr<Field>> made;
-  for (std::uint32_t i = 0; i < count; ++i) made.push_back(std::make_unique<Field>(i, fields[i], state, tags));
+  for (std::uint32_t i = 0; i < count; ++i) made.push_back(std::make_unique<Field>(i, fields[i], state, attributes));
   return made;
 }
 
@@ -35,7 +36,7 @@ IdBatch id_batch(const vecdb_changes& changes) {
 }  // namespace
 
 Index::Index(const vecdb_field* fields, std::uint32_t field_count, std::uint32_t threads)
-    : fields_(make_fields(fields, field_count, state_, tags_)), indexer_(pointers(fields_), threads) {}
+    : fields_(make_fields(fields, field_count, state_, attributes_)), indexer_(pointers(fields_), threads) {}
 
 Field& Index::field(std::uint32_t number) {
   if (number >= fields_.size()) {
@@ -131,9 +132,8 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
     --live_count_;
     for (const std::unique_ptr<Field>& field : fields_) field->bury(offset);
   }
-  for (const std::unique_ptr<Field>& field : fields_) field->links().leave(entries.tags_removed, tags_);
+  for (const std::unique_ptr<Field>& field : fields_) change_links(field->links(), entries);
   tags_.remove(std::move(entries.tags_removed));
-  for (const std::unique_ptr<Field>& field : fields_) field->links().join(entries.tags_added, tags_);
   tags_.add(std::move(entries.tags_added));
   for (ColumnBatch& batch : entries.columns_removed) {
     Column* column = columns_.find(batch.column);
@@ -147,12 +147,21 @@ void Index::change(const vecdb_changes& changes, PreparedEntries& entries) {
   for (GeoBatch& batch : entries.geo_added) points_.at(batch.column).add(std::move(batch.entries));
 }
 
+void Index::change_links(LinkedSets& links, const PreparedEntries& entries) const {
+  links.leave(entries.tags_removed);
+  links.join(entries.tags_added, tags_);
+  for (const ColumnBatch& batch : entries.columns_removed) links.leave(batch.column, batch.entries);
+  for (const ColumnBatch& batch : entries.columns_added) links.join(batch.column, batch.entries);
+  for (const GeoBatch& batch : entries.geo_removed) links.leave(batch.column, batch.entries);
+  for (const GeoBatch& batch : entries.geo_added) links.join(batch.column, batch.entries);
+}
+
 void Index::drop_tags(const std::uint64_t* tags, std::uint64_t count) {
   const std::unique_lock<FairSharedMutex> lock(state_);
   selections_.clear();
   for (std::uint64_t i = 0; i < count; ++i) {
     tags_.drop(tags[i]);
-    for (const std::unique_ptr<Field>& field : fields_) field->links().drop(tags[i]);
+    for (const std::unique_ptr<Field>& field : fields_) field->links().drop_tag(tags[i]);
   }
 }
 
@@ -163,11 +172,16 @@ void Index::link_tags(std::uint32_t number, const Tag* tags, std::uint64_t count
 
 void Index::unlink_tags(std::uint32_t number, const Tag* tags, std::uint64_t count) { field(number).links().unlink(tags, count); }
 
+void Index::link_column(std::uint32_t number, std::uint32_t column, std::uint32_t m) { field(number).links().ask_column(column, m); }
+
+void Index::unlink_column(std::uint32_t number, std::uint32_t column) { field(number).links().unlink_column(column); }
+
 void Index::drop_column(std::uint32_t column) {
   const std::unique_lock<FairSharedMutex> lock(state_);
   selections_.clear();
   columns_.drop(column);
   points_.drop(column);
+  for (const std::unique_ptr<Field>& field : fields_) field->links().drop_column(column);
 }
 
 void Index::check_offsets(const Offset* offsets, std::uint64_t count) const {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -21,6 +22,7 @@
 #include "geo_column.hpp"
 #include "ids.hpp"
 #include "indexer.hpp"
+#include "link_key.hpp"
 #include "linked_walk.hpp"
 #include "plan.hpp"
 #include "searcher.hpp"
@@ -44,6 +46,8 @@ class Index {
   void drop_column(std::uint32_t column);
   void link_tags(std::uint32_t field, const Tag* tags, std::uint64_t count, std::uint32_t m);
   void unlink_tags(std::uint32_t field, const Tag* tags, std::uint64_t count);
+  void link_column(std::uint32_t field, std::uint32_t column, std::uint32_t m);
+  void unlink_column(std::uint32_t field, std::uint32_t column);
 
   Indexer& indexer() { return indexer_; }
 
@@ -76,15 +80,18 @@ class Index {
     std::shared_ptr<const RowSelection> rows;
     Plan plan;
     LinkedRows links;  // to be searched when the plan says so
-    LinkCover missed;  // would have been much cheaper, had its tags links
+    Workload workload;
+    Plan without_links;
+    double links_ns = std::numeric_limits<double>::infinity();  // what those that are there cost
   };
 
   void check_search(const vecdb_search& search, const Field& field) const;
   Target take_target(const vecdb_search& search, const Field& field);
-  static void plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target);
-  void note_links(LinkedSets& links, const Target& target, std::uint64_t searches);
+  static void plan_links(std::vector<LinkCover> covers, Target& target);
+  void note_links(LinkedSets& links, const Target& target, const vecdb_search& search);
   void check_changes(const vecdb_changes& changes) const;
   void change(const vecdb_changes& changes, struct PreparedEntries& entries);
+  void change_links(LinkedSets& links, const struct PreparedEntries& entries) const;
   void check_offsets(const Offset* offsets, std::uint64_t count) const;
   void check_whole() const;
   Catalogue catalogue() const;
@@ -97,6 +104,7 @@ class Index {
   Tags tags_;
   Columns columns_;
   GeoColumns points_;
+  const Attributes attributes_{tags_, columns_, points_, live_};
   bool is_broken_ = false;  // memory ran out in the middle of a change
   std::vector<std::unique_ptr<Field>> fields_;
 

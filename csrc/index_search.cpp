@@ -41,8 +41,18 @@ LinkShape shape_of(const LinkCover& cover) {
     shape.members.push_back(set.linked);
     shape.pending += set.pending();
   }
-  for (const LinkCover::Missing& missing : cover.missing) shape.members.push_back(missing.members);
   return shape;
+}
+
+LinkShape shape_of(const MissingLinks& missing) {
+  LinkShape shape = shape_of(missing.rest);
+  for (const MissingLinks::Key& one : missing.keys) shape.members.push_back(one.members);
+  return shape;
+}
+
+bool may_walk_links(const Workload& workload) {
+  const bool is_known = workload.ef != 0 || workload.profile.is_known();
+  return is_known && workload.accuracy != Accuracy::exact && workload.cardinality > workload.k;
 }
 
 bool matches(const RowSelection& rows, const Field::Snapshot& field, Row row) {
@@ -89,29 +99,19 @@ void Index::check_search(const vecdb_search& search, const Field& field) const {
 // REQUIRES the state lock, shared.
 Catalogue Index::catalogue() const { return {tags_, &columns_, &points_, live_.value(), live_count_}; }
 
-// Takes the cheapest cover instead of the plan where it is cheaper; else leaves in target.missed what would have been much cheaper.
-void Index::plan_links(const Workload& workload, std::vector<LinkCover> covers, Target& target) {
-  if (workload.cardinality == 0 || workload.accuracy == Accuracy::exact || workload.cardinality <= workload.k) return;
-  if (workload.ef == 0 && !workload.profile.is_known()) return;
-  const Plan without = target.plan;
-  double least = std::numeric_limits<double>::infinity();
-  double least_missed = least;
+// Takes the cheapest cover instead of the plan where it is cheaper.
+void Index::plan_links(std::vector<LinkCover> covers, Target& target) {
+  target.without_links = target.plan;
+  if (!may_walk_links(target.workload)) return;
   for (LinkCover& cover : covers) {
-    const LinkCost cost = link_cost(workload, shape_of(cover));
-    if (!cover.missing.empty()) {
-      if (cost.total_ns >= least_missed || !is_clear_gain(without, cost)) continue;
-      least_missed = cost.total_ns;
-      target.missed = std::move(cover);
-    } else if (cost.total_ns < least) {
-      const Plan plan = better_plan(without, cost);
-      if (plan.strategy != Strategy::tag) continue;
-      least = cost.total_ns;
-      target.plan = plan;
-      target.links.cover = std::move(cover);
-    }
+    const LinkCost cost = link_cost(target.workload, shape_of(cover));
+    if (cost.total_ns >= target.links_ns) continue;
+    const Plan plan = better_plan(target.without_links, cost);
+    if (plan.strategy != Strategy::tag) continue;
+    target.links_ns = cost.total_ns;
+    target.plan = plan;
+    target.links.cover = std::move(cover);
   }
-  // Where the links that are there do nearly as well, others would cost memory for little.
-  if (least < 2 * least_missed) target.missed = {};
   if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, *target.rows, target.field);
 }
 
@@ -135,7 +135,7 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
     target.rows = std::make_shared<const RowSelection>(rows_of(std::move(offsets), target.field));
     if (!program.is_all()) selections_.put(epoch, field.number(), program, target.rows);
   }
-  Workload workload;
+  Workload& workload = target.workload;
   workload.dim = field.vectors().dim();
   workload.rows = target.field.map.rows();
   workload.indexed = target.field.graph.indexed;
@@ -148,13 +148,37 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   workload.profile = target.field.graph.profile;
   workload.accuracy = search.exact != 0 ? Accuracy::exact : Accuracy::approximate;
   target.plan = choose_plan(workload);
-  plan_links(workload, std::move(covers), target);
+  plan_links(std::move(covers), target);
   return target;
 }
 
-void Index::note_links(LinkedSets& links, const Target& target, std::uint64_t searches) {
-  if (target.plan.strategy == Strategy::tag) links.note_use(target.links.cover, searches);
-  if (!target.missed.missing.empty() && links.note_miss(target.missed, searches)) indexer_.wake();
+// Tells the links what was used of them, and what would have been much cheaper, had it been there.
+void Index::note_links(LinkedSets& links, const Target& target, const vecdb_search& search) {
+  if (target.plan.strategy == Strategy::tag) links.note_use(target.links.cover, search.query_count);
+  if (!may_walk_links(target.workload)) return;
+  // Where the links that are there do nearly as well, others would cost memory for little.
+  const auto is_gain = [&](const LinkCost& cost, bool is_asked) {
+    const Plan& without = target.without_links;
+    const bool is_enough = is_asked ? better_plan(without, cost).strategy == Strategy::tag : is_clear_gain(without, cost);
+    return is_enough && 2 * cost.total_ns <= target.links_ns;
+  };
+  // No links are better than those of all that match and nothing else.
+  if (!is_gain(link_cost(target.workload, {{target.workload.cardinality}, 0}), true)) return;
+  std::vector<MissingLinks> missing;
+  {
+    const std::shared_lock<FairSharedMutex> lock(state_);
+    missing = links.missing(Program(search.program, search.program_size, Operands::all), attributes_);
+  }
+  std::vector<std::pair<double, MissingLinks>> gains;
+  for (MissingLinks& one : missing) {
+    const LinkCost cost = link_cost(target.workload, shape_of(one));
+    if (is_gain(cost, one.is_asked)) gains.emplace_back(cost.total_ns, std::move(one));
+  }
+  if (gains.empty()) return;
+  std::stable_sort(gains.begin(), gains.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  missing.clear();
+  for (auto& [cost_ns, one] : gains) missing.push_back(std::move(one));
+  if (links.note_miss(missing, search.query_count)) indexer_.wake();
 }
 
 vecdb_plan Index::plan(const vecdb_search& search) {
@@ -168,7 +192,7 @@ vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   check_search(search, searched);
   Target target = take_target(search, searched);
   const vecdb_plan plan = to_c(target.plan, target.version, target.field, *target.rows, target.links);
-  note_links(searched.links(), target, search.query_count);
+  note_links(searched.links(), target, search);
   const Searcher searcher({searched.vectors(), ids_, target.field, scratches_, &target.links}, std::move(target.rows), target.plan,
                           search.k, search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
   const std::uint64_t threads = std::max<std::uint32_t>(search.threads, 1);

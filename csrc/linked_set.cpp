@@ -12,15 +12,33 @@ namespace {
 // Members linked at a time: few enough that a stop waits only some milliseconds.
 constexpr Row kUnitRows = 32;
 constexpr Node kMinCapacity = 64;
+constexpr std::uint64_t kLateBytes = 32;  // of an entry of a hash table
 
 }  // namespace
 
 LinkedSet::LinkedSet(const Vectors& vectors, GraphOptions options) : vectors_(vectors), options_(options) {}
 
+bool LinkedSet::has(Row row) const {
+  Row first = 0;
+  for (Row count = ascending_; count > 0;) {
+    const Row half = count / 2;
+    const bool is_before = rows_[first + half] < row;
+    first = is_before ? first + half + 1 : first;
+    count = is_before ? count - half - 1 : half;
+  }
+  return (first < ascending_ && rows_[first] == row) || late_.count(row) != 0;
+}
+
 void LinkedSet::join(const std::vector<Row>& rows) {
   Row end = joined();
   rows_.reserve(std::uint64_t{end} + rows.size());
-  for (const Row row : rows) rows_[end++] = row;
+  for (const Row row : rows) {
+    const bool is_next = ascending_ == end && (end == 0 || rows_[end - 1] < row);
+    if (!is_next && has(row)) continue;
+    if (!is_next) late_.insert(row);
+    rows_[end++] = row;
+    if (is_next) ascending_ = end;
+  }
   joined_.store(end, std::memory_order_release);
 }
 
@@ -83,7 +101,7 @@ Row LinkedSet::advance(const std::atomic<bool>& stop) {
 
 std::uint64_t LinkedSet::bytes() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return std::uint64_t{joined()} * sizeof(Row) + (graph_ == nullptr ? 0 : graph_->bytes());
+  return std::uint64_t{joined()} * sizeof(Row) + late_.size() * kLateBytes + (graph_ == nullptr ? 0 : graph_->bytes());
 }
 
 }  // namespace vecdb

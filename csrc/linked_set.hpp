@@ -1,15 +1,17 @@
-// The links of one tag: a graph over the rows that have it, in the order in which they joined, and those that wait to be linked.
+// Links among the rows that have something in common: a graph over them, in the order in which they joined, and those that wait for it.
 //
-// Invariant: row_at(i) for i below joined() are, each once, all rows that had the tag at some time since the set was made; positions below
-// View::linked are nodes of View::graph (node and position are the same number), the rest is pending and scanned exactly. A row that lost
-// the tag or died stays: searches let only rows through that match. Thread rule: join needs the index's state lock exclusively, or a set
-// that nobody knows yet; view needs its shared side; advance runs in one thread at a time (others are told that nothing is left).
+// Invariant: row_at(i) for i below joined() are, each once, all rows that belonged at some time since the set was made; positions below
+// View::linked are nodes of View::graph (node and position are the same number), the rest is pending and scanned exactly. A row that does
+// not belong any more, or died, stays: searches let only rows through that match. Thread rule: join needs the index's state lock
+// exclusively, or a set that nobody knows yet; view needs its shared side; advance runs in one thread at a time (others are told that
+// nothing is left).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <unordered_set>
 #include <vector>
 
 #include "graph.hpp"
@@ -33,7 +35,7 @@ class LinkedSet {
 
   LinkedSet(const Vectors& vectors, GraphOptions options);
 
-  // Rows that are no members yet.
+  // Those that are members already are left out.
   void join(const std::vector<Row>& rows);
   Row joined() const { return joined_.load(std::memory_order_acquire); }
   // REQUIRES position < joined().
@@ -48,15 +50,19 @@ class LinkedSet {
   Row advance(const std::atomic<bool>& stop);
 
   const GraphOptions& options() const { return options_; }
+  // Not beside join.
   std::uint64_t bytes() const;
 
  private:
+  bool has(Row row) const;
   bool take(Row& first, Row& last, std::shared_ptr<Graph>& graph);
   void settle(Row reached);
 
   const Vectors& vectors_;
   const GraphOptions options_;
   StableArray<Row, 256> rows_;
+  Row ascending_ = 0;             // the first so many rows_ ascend, as new rows do
+  std::unordered_set<Row> late_;  // the others
   std::atomic<Row> joined_{0};
   std::atomic<Row> linked_{0};
   std::atomic<bool> is_taken_{false};

@@ -1,4 +1,4 @@
-// Searches and changes meet the sets here; what takes long is in linked_sets_work.cpp.
+// What changes and callers do to the sets; what searches find in them is in linked_covers.cpp, and what takes long in linked_sets_work.cpp.
 
 #include "linked_sets.hpp"
 
@@ -7,14 +7,10 @@
 #include <utility>
 
 #include "error.hpp"
-#include "tag_links.hpp"
 
 namespace vecdb {
 
 namespace {
-
-// A cover of more sets would cost more walks than it saves.
-constexpr std::size_t kMostSets = 8;
 
 // Calls visit(tag, first, last) for the entries of each tag.
 template <class Visit>
@@ -29,34 +25,28 @@ void by_tag(const std::vector<TagEntry>& entries, Visit&& visit) {
 
 }  // namespace
 
-LinkedSets::LinkedSets(const Vectors& vectors, const GraphOptions& base, const TagRows& rows)
+LinkedSets::LinkedSets(const Vectors& vectors, const GraphOptions& base, const KeyRows& rows)
     : vectors_(vectors), base_(base), rows_(rows) {}
 
-void LinkedSets::leave(const std::vector<TagEntry>& removed, const Tags& tags) {
+// Calls use(key, slot) for the windows and cells of a column. REQUIRES mutex_.
+template <class Use>
+void LinkedSets::for_areas(std::uint32_t column, Use&& use) {
+  for (auto slot = slots_.lower_bound(LinkWindow{0, {}}); slot != slots_.end(); ++slot) {
+    if (slot->first.is_of_column(column)) use(slot->first, slot->second);
+  }
+}
+
+void LinkedSets::join(Slot& slot, const std::vector<Row>& rows) {
+  slot.now->join(rows);
+  if (slot.next != nullptr) slot.next->join(rows);
+}
+
+void LinkedSets::leave(const std::vector<TagEntry>& removed) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (slots_.empty()) return;
   by_tag(removed, [&](Tag tag, auto first, auto last) {
-    const auto found = slots_.find(tag);
-    const Posting* const posting = tags.find(tag);
-    if (found == slots_.end() || posting == nullptr) return;
-    for (; first != last; ++first) {
-      const std::optional<Row> row = posting->contains(first->offset) ? rows_.row_of(first->offset) : std::nullopt;
-      if (!row) continue;
-      found->second.now.lost.insert(*row);
-      if (found->second.next.set != nullptr) found->second.next.lost.insert(*row);
-      churn_.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (slots_.count(tag) != 0) churn_.fetch_add(static_cast<std::uint64_t>(last - first), std::memory_order_relaxed);
   });
-}
-
-// A row that lost the tag is a member still.
-void LinkedSets::join(Members& members, const std::vector<Row>& rows) {
-  std::vector<Row> fresh;
-  fresh.reserve(rows.size());
-  for (const Row row : rows) {
-    if (members.lost.erase(row) == 0) fresh.push_back(row);
-  }
-  if (!fresh.empty()) members.set->join(fresh);
 }
 
 void LinkedSets::join(const std::vector<TagEntry>& added, const Tags& tags) {
@@ -64,49 +54,105 @@ void LinkedSets::join(const std::vector<TagEntry>& added, const Tags& tags) {
   if (slots_.empty() && asked_.empty()) return;
   std::vector<Row> rows;
   by_tag(added, [&](Tag tag, auto first, auto last) {
-    const Posting* const posting = tags.find(tag);
     const auto found = slots_.find(tag);
     if (found == slots_.end()) {
+      const Posting* const posting = tags.find(tag);
       const auto asked = asked_.find(tag);
       const auto members = static_cast<std::uint64_t>(last - first) + (posting == nullptr ? 0 : posting->count());
-      if (asked != asked_.end() && members > std::uint64_t{asked->second.declined} * 5 / 4) want(tag);
+      if (asked != asked_.end() && members > std::uint64_t{asked->second.declined} * 5 / 4) want(tag, {LinkKey(tag).mark(), members});
       return;
     }
     rows.clear();
-    for (auto entry = first; entry != last; ++entry) {
-      const bool is_repeated = entry != first && std::prev(entry)->offset == entry->offset;
-      if (is_repeated || (posting != nullptr && posting->contains(entry->offset))) continue;
-      if (const std::optional<Row> row = rows_.row_of(entry->offset)) rows.push_back(*row);
+    for (; first != last; ++first) {
+      if (const std::optional<Row> row = rows_.row_of(first->offset)) rows.push_back(*row);
     }
-    join(found->second.now, rows);
-    if (found->second.next.set != nullptr) join(found->second.next, rows);
+    join(found->second, rows);
   });
 }
 
-void LinkedSets::drop(Tag tag) {
+namespace {
+
+bool has(const LinkKey& key, const ColumnEntry& entry) { return key.window() != nullptr && key.window()->has(entry); }
+bool has(const LinkKey& key, const GeoEntry& entry) { return key.cell() != nullptr && key.cell()->has(entry); }
+
+}  // namespace
+
+template <class Entry>
+void LinkedSets::leave_areas(std::uint32_t column, const std::vector<Entry>& removed) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  slots_.erase(tag);
+  for_areas(column, [&](const LinkKey& key, Slot&) {
+    const auto left = std::count_if(removed.begin(), removed.end(), [&](const Entry& entry) { return has(key, entry); });
+    churn_.fetch_add(static_cast<std::uint64_t>(left), std::memory_order_relaxed);
+  });
+}
+
+template <class Entry>
+void LinkedSets::join_areas(std::uint32_t column, const std::vector<Entry>& added) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Row> rows;
+  for_areas(column, [&](const LinkKey& key, Slot& slot) {
+    rows.clear();
+    for (const Entry& entry : added) {
+      if (!has(key, entry)) continue;
+      if (const std::optional<Row> row = rows_.row_of(entry.offset)) rows.push_back(*row);
+    }
+    join(slot, rows);
+  });
+}
+
+void LinkedSets::leave(std::uint32_t column, const std::vector<ColumnEntry>& removed) { leave_areas(column, removed); }
+void LinkedSets::leave(std::uint32_t column, const std::vector<GeoEntry>& removed) { leave_areas(column, removed); }
+void LinkedSets::join(std::uint32_t column, const std::vector<ColumnEntry>& added) { join_areas(column, added); }
+void LinkedSets::join(std::uint32_t column, const std::vector<GeoEntry>& added) { join_areas(column, added); }
+
+// REQUIRES mutex_.
+void LinkedSets::drop(const LinkKey& key) {
+  slots_.erase(key);
+  wanted_.erase(key);
+}
+
+void LinkedSets::drop_tag(Tag tag) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  drop(tag);
   asked_.erase(tag);
-  demand_.forget(tag);
-  wanted_.erase(tag);
+  demand_.forget(LinkKey(tag).mark());
+}
+
+void LinkedSets::drop_column(std::uint32_t column) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<LinkKey> gone;
+  for_areas(column, [&](const LinkKey& key, Slot&) { gone.push_back(key); });
+  for (const auto& [key, wanted] : wanted_) {
+    if (key.is_of_column(column)) gone.push_back(key);
+  }
+  for (const LinkKey& key : gone) drop(key);
+  asked_columns_.erase(column);
 }
 
 // REQUIRES mutex_.
-void LinkedSets::want(Tag tag) {
-  if (wanted_.insert(tag).second) queue_.push_back(tag);
+void LinkedSets::want(const LinkKey& key, const Wanted& wanted) {
+  if (wanted_.emplace(key, wanted).second) queue_.push_back(key);
 }
 
-void LinkedSets::ask(const Tag* tags, std::uint64_t count, std::uint32_t m) {
+namespace {
+
+void check_m(std::uint32_t m) {
   if (m != 0 && (m < kMinM || m > kMaxM)) {
     throw Error(Code::invalid_argument,
                 "m is " + std::to_string(m) + ", expected 0 or " + std::to_string(kMinM) + " to " + std::to_string(kMaxM));
   }
+}
+
+}  // namespace
+
+void LinkedSets::ask(const Tag* tags, std::uint64_t count, std::uint32_t m) {
+  check_m(m);
   const std::lock_guard<std::mutex> lock(mutex_);
   for (std::uint64_t i = 0; i < count; ++i) {
     asked_[tags[i]] = {m, 0};
     const auto found = slots_.find(tags[i]);
     if (found == slots_.end()) {
-      want(tags[i]);
+      want(tags[i], {LinkKey(tags[i]).mark(), 0});
     } else {
       found->second.is_asked = true;
     }
@@ -114,61 +160,24 @@ void LinkedSets::ask(const Tag* tags, std::uint64_t count, std::uint32_t m) {
 }
 
 void LinkedSets::unlink(const Tag* tags, std::uint64_t count) {
-  for (std::uint64_t i = 0; i < count; ++i) drop(tags[i]);
+  for (std::uint64_t i = 0; i < count; ++i) drop_tag(tags[i]);
 }
 
-std::vector<LinkCover> LinkedSets::covers(const Program& program, const Tags& tags) const {
-  std::vector<LinkCover> covers;
-  for (std::vector<Tag>& required : required_unions(program)) {
-    std::sort(required.begin(), required.end());
-    required.erase(std::unique(required.begin(), required.end()), required.end());
-    required.erase(std::remove_if(required.begin(), required.end(), [&](Tag tag) { return tags.find(tag) == nullptr; }), required.end());
-    if (required.empty() || required.size() > kMostSets) continue;
-    LinkCover cover;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (const Tag tag : required) {
-      const auto found = slots_.find(tag);
-      if (found == slots_.end()) {
-        cover.missing.push_back({tag, tags.find(tag)->count()});
-      } else {
-        cover.sets.push_back(LinkedSet::view(found->second.now.set));
-      }
-    }
-    cover.tags = std::move(required);
-    covers.push_back(std::move(cover));
-  }
-  return covers;
-}
-
-void LinkedSets::note_use(const LinkCover& cover, std::uint64_t searches) {
+void LinkedSets::ask_column(std::uint32_t column, std::uint32_t m) {
+  check_m(m);
   const std::lock_guard<std::mutex> lock(mutex_);
-  demand_.tick(searches);
-  for (const Tag tag : cover.tags) {
-    const auto found = slots_.find(tag);
-    if (found != slots_.end()) found->second.used = demand_.now();
-  }
+  asked_columns_[column] = m;
 }
 
-bool LinkedSets::note_miss(const LinkCover& cover, std::uint64_t searches) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  demand_.tick(searches);
-  bool has_more = false;
-  for (const LinkCover::Missing& missing : cover.missing) {
-    if (slots_.count(missing.tag) != 0 || !demand_.note(missing.tag, searches)) continue;
-    demand_.forget(missing.tag);
-    want(missing.tag);
-    has_more = true;
-  }
-  return has_more;
-}
+void LinkedSets::unlink_column(std::uint32_t column) { drop_column(column); }
 
 LinkFigures LinkedSets::figures() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   LinkFigures figures;
-  for (const auto& [tag, slot] : slots_) {
+  for (const auto& [key, slot] : slots_) {
     ++figures.sets;
-    figures.members += slot.now.set->joined();
-    figures.bytes += slot.now.set->bytes() + (slot.next.set == nullptr ? 0 : slot.next.set->bytes());
+    figures.members += slot.now->joined();
+    figures.bytes += slot.now->bytes() + (slot.next == nullptr ? 0 : slot.next->bytes());
   }
   return figures;
 }

@@ -26,9 +26,6 @@ constexpr std::uint64_t kRebuiltShare = 4;
 // The planner asks for k = 10, as most searches do.
 constexpr std::uint32_t kUsualK = 10;
 
-// Walks over more would save little beside the base graph.
-constexpr double kMostShare = 0.6;
-
 std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) { return members * (2 * std::uint64_t{m} * sizeof(Node) + 40); }
 
 // Of a set that may not be linked yet.
@@ -36,13 +33,13 @@ std::uint64_t settled_bytes(const LinkedSet& set) { return std::max(set.bytes(),
 
 }  // namespace
 
-std::shared_ptr<LinkedSet> LinkedSets::new_set(Tag tag, std::uint32_t m) const {
+std::shared_ptr<LinkedSet> LinkedSets::new_set(const LinkKey& key, std::uint32_t m) const {
   const std::uint32_t beam = std::max(m, std::min(base_.ef_construction, kMostBeam));
-  return std::make_shared<LinkedSet>(vectors_, GraphOptions{m, beam, base_.seed ^ tag});
+  return std::make_shared<LinkedSet>(vectors_, GraphOptions{m, beam, base_.seed ^ key.mark()});
 }
 
 bool LinkedSets::is_worth(std::uint64_t members, std::uint64_t live, const GraphProfile& profile) const {
-  if (members == 0 || static_cast<double>(members) > kMostShare * static_cast<double>(live)) return false;
+  if (members == 0 || is_most(members, live)) return false;
   Workload workload;
   workload.dim = vectors_.dim();
   workload.rows = static_cast<Row>(live);
@@ -62,16 +59,16 @@ std::uint64_t LinkedSets::waiting_sets() const {
 
 // REQUIRES mutex_.
 bool LinkedSets::needs_care(const Slot& slot) const {
-  if (slot.next.set != nullptr) return slot.next.set->pending() == 0;
-  return (churn_.load(std::memory_order_relaxed) - slot.churn_at_check) * kCheckedShare > slot.now.set->joined();
+  if (slot.next != nullptr) return slot.next->pending() == 0;
+  return (churn_.load(std::memory_order_relaxed) - slot.churn_at_check) * kCheckedShare > slot.now->joined();
 }
 
 Row LinkedSets::unclaimed() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t total = waiting_sets() * kNewSet;
-  for (const auto& [tag, slot] : slots_) {
+  for (const auto& [key, slot] : slots_) {
     if (needs_care(slot)) total += kNewSet;
-    total += slot.now.set->unclaimed() + (slot.next.set == nullptr ? 0 : slot.next.set->unclaimed());
+    total += slot.now->unclaimed() + (slot.next == nullptr ? 0 : slot.next->unclaimed());
   }
   return static_cast<Row>(std::min<std::uint64_t>(total, UINT32_MAX));
 }
@@ -79,9 +76,9 @@ Row LinkedSets::unclaimed() const {
 Row LinkedSets::waiting() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t total = making_ + waiting_sets() * kNewSet;
-  for (const auto& [tag, slot] : slots_) {
+  for (const auto& [key, slot] : slots_) {
     if (needs_care(slot)) total += kNewSet;
-    total += slot.now.set->pending() + (slot.next.set == nullptr ? 0 : slot.next.set->pending());
+    total += slot.now->pending() + (slot.next == nullptr ? 0 : slot.next->pending());
   }
   return static_cast<Row>(std::min<std::uint64_t>(total, UINT32_MAX));
 }
@@ -91,18 +88,21 @@ bool LinkedSets::advance(const std::atomic<bool>& stop) { return make_next() || 
 bool LinkedSets::make_next() {
   const GraphProfile profile = rows_.profile();
   if (!profile.is_known()) return false;
-  Tag tag = 0;
+  std::optional<LinkKey> key;
+  std::uint64_t mark = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     while (!queue_.empty() && wanted_.count(queue_.front()) == 0) queue_.pop_front();
     if (queue_.empty()) return false;
-    tag = queue_.front();
+    key = queue_.front();
     queue_.pop_front();
-    wanted_.erase(tag);
+    const auto wanted = wanted_.find(*key);
+    mark = wanted->second.mark;
+    wanted_.erase(wanted);
     ++making_;
   }
   try {
-    make(tag, profile);
+    make(*key, mark, profile);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     --making_;
@@ -113,46 +113,55 @@ bool LinkedSets::make_next() {
   return true;
 }
 
-void LinkedSets::make(Tag tag, const GraphProfile& profile) {
+void LinkedSets::make(const LinkKey& key, std::uint64_t mark, const GraphProfile& profile) {
   // No change comes between the look at who is a member and the moment from which changes reach the set.
   const std::shared_lock<FairSharedMutex> state(rows_.state());
-  const std::vector<Row> members = rows_.rows_with(tag);
+  const std::vector<Row> members = rows_.rows_with(key);
   const std::uint64_t live = rows_.live_rows();
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (slots_.count(tag) != 0) return;
-  const auto asked = asked_.find(tag);
+  if (slots_.count(key) != 0) return;
+  const auto asked = key.tag() == nullptr ? asked_.end() : asked_.find(*key.tag());
   const bool is_asked = asked != asked_.end();
   if (!is_worth(members.size(), live, profile)) {
     if (is_asked) asked->second.declined = static_cast<std::uint32_t>(members.size());
-    demand_.decline(tag);
+    demand_.decline(mark);
     return;
   }
-  const std::uint32_t m = is_asked && asked->second.m != 0 ? asked->second.m : kAutomaticM;
+  const std::uint32_t wanted = is_asked ? asked->second.m : column_m(key);
+  const std::uint32_t m = wanted != 0 ? wanted : kAutomaticM;
   if (!is_asked && !make_room(expected_bytes(members.size(), m), kBudgetBytes * live)) {
     demand_.pause();
     return;
   }
   Slot slot;
-  slot.now.set = new_set(tag, m);
-  slot.now.set->join(members);
+  slot.now = new_set(key, m);
+  slot.now->join(members);
   slot.is_asked = is_asked;
   slot.used = demand_.now();
   slot.churn_at_check = churn_.load(std::memory_order_relaxed);
-  slots_.emplace(tag, std::move(slot));
+  slots_.emplace(key, std::move(slot));
+}
+
+// What was asked for a column, 0 when nothing was. REQUIRES mutex_.
+std::uint32_t LinkedSets::column_m(const LinkKey& key) const {
+  for (const auto& [column, m] : asked_columns_) {
+    if (key.is_of_column(column)) return m;
+  }
+  return 0;
 }
 
 // REQUIRES mutex_. Lets automatic sets go, least recently used first, until there is room for another of these bytes.
 bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t budget) {
   std::uint64_t used = bytes;
-  std::vector<std::pair<std::uint64_t, Tag>> idle;
-  for (const auto& [tag, slot] : slots_) {
+  std::vector<std::pair<std::uint64_t, LinkKey>> idle;
+  for (const auto& [key, slot] : slots_) {
     if (slot.is_asked) continue;
-    used += settled_bytes(*slot.now.set);
-    if (demand_.is_idle(slot.used)) idle.emplace_back(slot.used, tag);
+    used += settled_bytes(*slot.now);
+    if (demand_.is_idle(slot.used)) idle.emplace_back(slot.used, key);
   }
   std::sort(idle.begin(), idle.end());
   std::size_t gone = 0;
-  while (used > budget && gone < idle.size()) used -= settled_bytes(*slots_.at(idle[gone++].second).now.set);
+  while (used > budget && gone < idle.size()) used -= settled_bytes(*slots_.at(idle[gone++].second).now);
   if (used > budget) return false;
   for (std::size_t i = 0; i < gone; ++i) slots_.erase(idle[i].second);
   return true;
@@ -163,11 +172,11 @@ bool LinkedSets::link_one(const std::atomic<bool>& stop) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     Row most = 0;
-    for (const auto& [tag, slot] : slots_) {
-      for (const Members* members : {&slot.now, &slot.next}) {
-        if (members->set == nullptr || members->set->unclaimed() <= most) continue;
-        most = members->set->unclaimed();
-        longest = members->set;
+    for (const auto& [key, slot] : slots_) {
+      for (const std::shared_ptr<LinkedSet>* set : {&slot.now, &slot.next}) {
+        if (*set == nullptr || (*set)->unclaimed() <= most) continue;
+        most = (*set)->unclaimed();
+        longest = *set;
       }
     }
   }
@@ -176,17 +185,16 @@ bool LinkedSets::link_one(const std::atomic<bool>& stop) {
 
 // Replaces one set that is wholly linked anew, or counts the members of one that may be full of others.
 bool LinkedSets::look_after_one() {
-  std::optional<Tag> doubtful;
+  std::optional<LinkKey> doubtful;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (auto& [tag, slot] : slots_) {
+    for (auto& [key, slot] : slots_) {
       if (!needs_care(slot)) continue;
-      if (slot.next.set != nullptr) {
-        slot.now = std::move(slot.next);
-        slot.next = {};
+      if (slot.next != nullptr) {
+        slot.now = std::exchange(slot.next, nullptr);
         return true;
       }
-      doubtful = tag;
+      doubtful = key;
     }
   }
   if (!doubtful) return false;
@@ -194,26 +202,26 @@ bool LinkedSets::look_after_one() {
   return true;
 }
 
-void LinkedSets::look_after(Tag tag) {
+void LinkedSets::look_after(const LinkKey& key) {
   const GraphProfile profile = rows_.profile();
   const std::shared_lock<FairSharedMutex> state(rows_.state());
-  const std::vector<Row> members = rows_.rows_with(tag);
+  const std::vector<Row> members = rows_.rows_with(key);
   const std::uint64_t live = rows_.live_rows();
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = slots_.find(tag);
+  const auto found = slots_.find(key);
   if (found == slots_.end()) return;
   Slot& slot = found->second;
   slot.churn_at_check = churn_.load(std::memory_order_relaxed);
-  const std::uint64_t joined = slot.now.set->joined();
-  if (slot.next.set != nullptr || (joined - members.size()) * kRebuiltShare <= joined) return;
+  const std::uint64_t joined = slot.now->joined();
+  if (slot.next != nullptr || (joined - members.size()) * kRebuiltShare <= joined) return;
   if (!is_worth(members.size(), live, profile)) {
-    const auto asked = asked_.find(tag);
+    const auto asked = key.tag() == nullptr ? asked_.end() : asked_.find(*key.tag());
     if (asked != asked_.end()) asked->second.declined = static_cast<std::uint32_t>(members.size());
     slots_.erase(found);
     return;
   }
-  slot.next.set = new_set(tag, slot.now.set->options().m);
-  slot.next.set->join(members);
+  slot.next = new_set(key, slot.now->options().m);
+  slot.next->join(members);
 }
 
 }  // namespace vecdb

@@ -184,6 +184,11 @@ vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column);
  * unlink_tags forgets the links and the wish; drop_tags does too. */
 vecdb_status vecdb_index_link_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count, uint32_t m);
 vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count);
+/* Windows of a column's values, and cells of a geo column, get such links when searches keep asking for ranges or areas in them, within the
+ * same budget. For a column of numbers or points named here one search is enough, and any gain; m as above. unlink_column forgets the links
+ * and the wish; drop_column does too. */
+vecdb_status vecdb_index_link_column(vecdb_index* index, uint32_t field, uint32_t column, uint32_t m);
+vecdb_status vecdb_index_unlink_column(vecdb_index* index, uint32_t field, uint32_t column);
 
 /* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. */
 vecdb_status vecdb_index_help(vecdb_index* index, uint32_t max_points, uint32_t* out_done);
@@ -210,7 +215,7 @@ typedef struct {
   uint64_t version;     /* the state that was searched */
   uint64_t cardinality; /* live points that match and have the field */
   uint64_t total;       /* live points that have the field */
-  uint64_t tail;        /* rows scanned because no graph, or no links of the tag, cover them yet */
+  uint64_t tail;        /* rows scanned because no graph, or not the links that are walked, cover them yet */
   uint32_t strategy;    /* vecdb_plan_kind */
   uint32_t ef;
   double cost_exact_ns; /* predicted, one query */
@@ -272,8 +277,8 @@ typedef struct {
   uint64_t norm_bytes;
   uint64_t code_bytes;
   uint64_t graph_bytes;
-  uint64_t linked_tags;
-  uint64_t linked_rows; /* of all linked tags */
+  uint64_t linked_tags; /* windows and cells included */
+  uint64_t linked_rows; /* of all of them */
   uint64_t link_bytes;
   uint64_t dead_in_graph; /* dead rows that walks still go over; repairs take them out once they are a sixteenth */
   uint64_t unreachable;   /* live rows to which no path led in the graph when that was last looked at; see vecdb_index_check_graph */

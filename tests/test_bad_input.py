@@ -128,7 +128,7 @@ WRITES: dict[str, tuple[Call, type[Exception], str]] = {
     "too few links of an index": (lambda p: p.create_index("n", m=1), InvalidArgument, "m is 1, expected an int from 2 to 10000"),
     "too many links of an index": (lambda p: p.create_index("n", "keyword", m=10_001), InvalidArgument, "m is 10001"),
     "links of an index that are no int": (lambda p: p.create_index("n", m=2.5), InvalidArgument, "m is 2.5"),  # type: ignore[arg-type]
-    "links of a kind without terms": (lambda p: p.create_index("n", "float", m=8), InvalidArgument, "leave m out"),
+    "links of a kind without terms": (lambda p: p.create_index("n", "text", m=8), InvalidArgument, "leave m out"),
     "dropping an index of no key": (lambda p: p.drop_index(None), InvalidArgument, "key is None"),  # type: ignore[arg-type]
     "dropping an index that is not there": (lambda p: p.drop_index("n"), vecdb.NotFound, r"no index of key 'n' \(there: none\)"),
     "deleting nobody by brackets": (lambda p: p.__delitem__("nobody"), vecdb.NotFound, "nobody"),

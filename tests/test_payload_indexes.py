@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,9 @@ def test_a_key_without_values_is_taken_for_keywords(points: Collection) -> None:
     assert points.indexes["a"].kind == "keyword"
 
 
-def test_without_a_kind_links_are_refused_where_the_values_have_no_terms(points: Collection) -> None:
-    points.upsert(1, V, {"a": 1.5})
-    with pytest.raises(InvalidArgument, match="m is 8, but an index of kind 'float'"):
+def test_without_a_kind_links_are_refused_where_the_values_are_texts(points: Collection) -> None:
+    points.upsert(1, V, {"a": "a text of more than eight words is no keyword here"})
+    with pytest.raises(InvalidArgument, match="m is 8, but an index of kind 'text'"):
         points.create_index("a", m=8)
     assert points.indexes == {}
 
@@ -237,6 +238,46 @@ def test_links_are_asked_for_once_for_each_value_and_anew_with_another_m(points:
     points.create_index("a", m=12)
     assert sorted(asked) == [("x", 12), ("y", 12), ("z", 12)]
     assert points.indexes["a"].m == 12
+
+
+def test_with_m_ranges_of_numbers_times_and_places_are_linked_as_searches_use_them(clustered: Make) -> None:
+    count, dim = 4000, 400
+    rows = clustered(count, dim, seed=9)
+    points = Collection(dim=dim, m=6, ef_construction=24, metric="l2")
+    chance = np.random.default_rng(9)
+    prices = chance.uniform(0, 100, count).tolist()
+    days = chance.integers(0, 365, count).tolist()
+    first = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    times = [(first + timedelta(days=day)).isoformat() for day in days]
+    places = [{"lat": lat, "lon": lon} for lat, lon in chance.uniform((45, 5), (50, 15), (count, 2)).tolist()]
+    payloads = [{"price": price, "day": time, "place": place} for price, time, place in zip(prices, times, places, strict=True)]
+    points.upsert(range(count), rows, payloads)
+    assert points.wait_indexed(120)
+    end = (first + timedelta(days=120)).isoformat()
+    filters = {"price": F("price").range(gte=20, lte=52), "day": F("day") < end, "place": F("place").geo_radius(47.5, 10, 250_000)}
+    kinds = {"price": "float", "day": "datetime", "place": "geo"}
+    for key, condition in filters.items():
+        points.create_index(key, kinds[key], m=8)
+        for query in rows[:10]:
+            points.search(query, 10, filter=condition, ef=24)
+        assert points.wait_indexed(120)
+        assert points.explain(condition, ef=24).strategy == "tag"
+        found = [hit.id for query in rows[:50] for hit in points.search(query, 10, filter=condition, ef=24)]
+        truth = [hit.id for query in rows[:50] for hit in points.search(query, 10, filter=condition, exact=True)]
+        assert len(found) == len(truth) == 500
+        recall = np.mean([len({*found[i : i + 10]} & {*truth[i : i + 10]}) / 10 for i in range(0, 500, 10)])
+        assert recall > 0.9
+        assert all(matches(parse(condition), payloads[n], id=n, has_vector=lambda name: name == "") for n in found)
+    # A value that leaves the range is gone at once, one that comes into it is found.
+    leaving = next(n for n, price in enumerate(prices) if 20 <= price <= 52)
+    points.set_payload({"price": 99.0}, ids=leaving)
+    assert leaving not in [hit.id for hit in points.search(rows[leaving], 10, filter=filters["price"], ef=24)]
+    coming = next(n for n, price in enumerate(prices) if price > 60)
+    points.set_payload({"price": 30.0}, ids=coming)
+    assert points.search(rows[coming], 1, filter=filters["price"], ef=24)[0].id == coming
+    for key in filters:
+        points.drop_index(key)
+    assert points._state.core.field_stats(0).linked_tags == 0
 
 
 # ---- dropping ----
@@ -361,7 +402,7 @@ def test_a_declaration_of_a_newer_vecdb_is_left_out(declared: Path, caplog: pyte
         "a": IndexSpec("uuid"),
         "b": IndexSpec("text"),
         "c..d": IndexSpec("text"),
-        "e": IndexSpec("float", 8),
+        "e": IndexSpec("text", 8),
         "f": IndexSpec("bool", 1),
     }
     write_declared(indexes_file(declared), Declared(specs))

@@ -245,10 +245,10 @@ def _info(spec: IndexSpec | None, indexes: list[PayloadIndex]) -> IndexInfo:
 
 def check_m(kind: str, m: int | None) -> None:
     """
-    Raise InvalidArgument when links are asked for among the points of a kind that has no terms.
+    Raise InvalidArgument when links are asked for among the points of a kind that cannot have them.
     """
     if m is not None and kind not in LINKED_KINDS:
         raise InvalidArgument(
-            f"m is {m}, but an index of kind {kind!r} has no single values whose points could be linked: leave m out, or use one of "
+            f"m is {m}, but an index of kind {kind!r} has no values or ranges whose points could be linked: leave m out, or use one of "
             f"{', '.join(map(repr, sorted(LINKED_KINDS)))}"
         )

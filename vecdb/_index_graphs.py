@@ -65,6 +65,19 @@ class GraphCalls:
         """
         self._check(self._lib.vecdb_index_unlink_tags(self._open(), field, self._to.u64(tags), len(tags)))
 
+    def link_column(self, field: int, column: int, *, m: int = 0) -> None:
+        """
+        Have points of this column linked, m links each (0: the usual number): those in a window of values, or a cell of the globe, as soon
+        as a search would gain by it.
+        """
+        self._check(self._lib.vecdb_index_link_column(self._open(), field, column, m))
+
+    def unlink_column(self, field: int, column: int) -> None:
+        """
+        Forget the links of this column, and the wish for them.
+        """
+        self._check(self._lib.vecdb_index_unlink_column(self._open(), field, column))
+
     def save_graph(
         self, field: int, uuid: bytes, generation: int, lsn: int, *, kept_rows: NDArray[np.bool_] | None = None
     ) -> memoryview | None:

@@ -22,7 +22,11 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
     "geo": ("points",),
     "text": ("words",),
 }
-LINKED_KINDS = frozenset(kind for kind, parts in KINDS.items() if "tags" in parts)
+LINKED_PARTS: frozenset[Kind] = frozenset(("tags", "numbers", "times", "points"))
+"""
+The parts whose points can be linked: those of a tag, of a window of values, of a cell of the globe.
+"""
+LINKED_KINDS = frozenset(kind for kind, parts in KINDS.items() if not LINKED_PARTS.isdisjoint(parts))
 MIN_M, MAX_M = 2, 10_000
 """
 Links a point, as the core takes them.

@@ -31,8 +31,9 @@ class Indexing(Held):
         Never needed for a right answer and never changes one: without it the first filter on a key builds what it needs, and values that
         are not of `kind` are still found. `kind` is keyword, integer, float, bool, datetime, geo or text; None takes the kind of most of
         the oldest points' values at the key (about 1,000 of them), keyword where there are none. `m`, from 2 to 10,000, has the points of
-        each single value linked among themselves, so that a search for that value walks over them alone (keyword, integer and bool only);
-        without it, values that are searched for often get such links on their own.
+        each single value linked among themselves, so that a search for that value walks over them alone; of numbers, times and places
+        (integer, float, datetime, geo) those of the ranges and areas that filters ask for, from the first search that gains by it. Without
+        `m`, values, ranges and areas that are searched for often get such links on their own.
 
         Returns when the index is built. Declaring it again does nothing, unless `m` is another: then the links are made anew. Raises
         AlreadyExists when the key has an index of another kind, InvalidArgument for arguments out of range.

@@ -36,7 +36,7 @@ class PayloadIndex:
         self.touched: set[int] = set()
         self.pins = 0
         self.used = 0
-        self.m: int | None = None  # the points of each term are to be linked among themselves, with so many links
+        self.m: int | None = None  # points are to be linked among themselves, with so many links: see PayloadIndexes.link
 
     @property
     def bytes(self) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._index_entries import Entries, IndexChanges, changes_of
+from vecdb._index_kinds import LINKED_PARTS
 from vecdb._one_index import COLUMNS, PayloadIndex
 from vecdb.errors import Closed
 from vecdb.filters import IndexKey, KeyPath, Kind, Term, is_value, terms
@@ -182,17 +183,23 @@ class PayloadIndexes:
 
     def link(self, key: KeyPath, m: int) -> None:
         """
-        Have the points of each value of a key linked among themselves, m links each, once there are enough of them.
+        Have points of a key linked among themselves, m links each: those of a value, and those of the windows and cells that filters use.
         """
         with self._apply_lock:
             if self._links.get(key) == m:
                 return
-            index = self._indexes.get((key, "tags"))
-            if index is not None:
-                self._unlink(index)  # links with another m would stay
-                self._link([tag for term, tag in index.tags.items() if is_value(term)], m)
-                index.m = m
+            for kind, index in self._by_key.get(key, {}).items():
+                if kind in LINKED_PARTS:
+                    self._unlink(index)  # links with another m would stay
+                    self._link_index(index, m)
             self._links[key] = m
+
+    def _link_index(self, index: PayloadIndex, m: int) -> None:
+        index.m = m
+        if index.kind not in COLUMNS:
+            self._link([tag for term, tag in index.tags.items() if is_value(term)], m)
+        for field in self._fields if index.kind in COLUMNS else ():
+            self._core.link_column(field, index.column, m=m)
 
     def _link(self, tags: Collection[int], m: int) -> None:
         for field in self._fields:
@@ -201,7 +208,10 @@ class PayloadIndexes:
     def _unlink(self, index: PayloadIndex) -> None:
         index.m = None
         for field in self._fields:
-            self._core.unlink_tags(field, _array_of(index.tags.values()))
+            if index.kind in COLUMNS:
+                self._core.unlink_column(field, index.column)
+            else:
+                self._core.unlink_tags(field, _array_of(index.tags.values()))
 
     def drop(self, key: KeyPath) -> None:
         """
@@ -209,8 +219,9 @@ class PayloadIndexes:
         """
         with self._build_lock, self._apply_lock, self._pin_lock:
             kinds = self._by_key.get(key, {})
-            if self._links.pop(key, None) is not None and "tags" in kinds:
-                self._unlink(kinds["tags"])
+            if self._links.pop(key, None) is not None:
+                for index in (index for index in kinds.values() if index.m is not None):
+                    self._unlink(index)
             self._doomed.update((key, kind) for kind in kinds)
             self._drop_doomed()
 
@@ -277,8 +288,9 @@ class PayloadIndexes:
             end = self._next_offset()
             for key, kind in wanted:
                 index = PayloadIndex(key, kind, self._next_column, end)
-                index.m = self._links.get(key) if kind == "tags" else None
                 self._next_column += kind in COLUMNS
+                if key in self._links and kind in LINKED_PARTS:
+                    self._link_index(index, self._links[key])
                 self._indexes[key, kind] = self._by_key.setdefault(key, {})[kind] = index
                 building.append(index)
         try:

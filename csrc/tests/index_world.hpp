@@ -35,10 +35,36 @@ struct Change {
   std::vector<Offset> column_offsets;
   std::vector<double> values;
   std::vector<std::int32_t> rests;
+  std::vector<std::uint32_t> left_columns;
+  std::vector<Offset> left_offsets;
+  std::vector<double> left_values;
+  std::vector<std::int32_t> left_rests;
+  std::vector<std::uint32_t> geo_columns;
+  std::vector<Offset> geo_offsets;
+  std::vector<double> lats;
+  std::vector<double> lons;
 
   void add_int(std::uint64_t id) {
     ids.push_back(id);
     kinds.push_back(0);
+  }
+  void add_value(std::uint32_t column, Offset offset, double value) {
+    columns.push_back(column);
+    column_offsets.push_back(offset);
+    values.push_back(value);
+    rests.push_back(0);
+  }
+  void remove_value(std::uint32_t column, Offset offset, double value) {
+    left_columns.push_back(column);
+    left_offsets.push_back(offset);
+    left_values.push_back(value);
+    left_rests.push_back(0);
+  }
+  void add_point(std::uint32_t column, Offset offset, double lat, double lon) {
+    geo_columns.push_back(column);
+    geo_offsets.push_back(offset);
+    lats.push_back(lat);
+    lons.push_back(lon);
   }
   void add_text(const std::string& id) {
     ids.push_back(text.size() << kPlaceShift | id.size());
@@ -71,6 +97,16 @@ inline std::uint64_t apply(Index& index, Offset first, const Change& change) {
   c.column_added_values = change.values.data();
   c.column_added_rests = change.rests.data();
   c.column_added_count = change.columns.size();
+  c.column_removed = change.left_columns.data();
+  c.column_removed_offsets = change.left_offsets.data();
+  c.column_removed_values = change.left_values.data();
+  c.column_removed_rests = change.left_rests.data();
+  c.column_removed_count = change.left_columns.size();
+  c.geo_added = change.geo_columns.data();
+  c.geo_added_offsets = change.geo_offsets.data();
+  c.geo_added_lats = change.lats.data();
+  c.geo_added_lons = change.lons.data();
+  c.geo_added_count = change.geo_columns.size();
   return index.apply(c);
 }
 
