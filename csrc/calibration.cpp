@@ -3,8 +3,6 @@
 
 #include "calibration.hpp"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -13,18 +11,13 @@
 #include "bitset.hpp"
 #include "left_out.hpp"
 #include "mixed.hpp"
+#include "prober.hpp"
 #include "search.hpp"
-#include "traversal.hpp"
 
 namespace vecdb {
 
 namespace {
 
-constexpr std::uint32_t kFew = 10;
-constexpr std::uint32_t kMany = 100;
-constexpr double kRecall = 0.95;
-// By how many standard errors the mean recall of the samples must exceed the goal, so that other queries reach it too.
-constexpr double kErrors = 2.5;
 constexpr std::size_t kSamples = 384;
 constexpr std::size_t kSamplesOfMany = 128;  // their recalls vary less
 constexpr std::size_t kRoughSamples = 96;    // to find out about where to look
@@ -42,13 +35,6 @@ constexpr Row kTimedRows = 1 << 20;
 constexpr std::uint64_t kFewShare = 16;
 constexpr std::size_t kTimedRuns = 4;
 constexpr std::size_t kTimedSets = 3;
-
-// Time that this thread ran: a busy machine must not change the costs.
-double thread_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
 
 // One number that a clock without resolution must not make zero.
 float per_one(double nanoseconds, double count) { return static_cast<float>(std::max(0.5, nanoseconds / std::max(1.0, count))); }
@@ -113,105 +99,6 @@ float largest_norm(const Vectors& vectors, Row rows) {
   }
   return static_cast<float>(std::min(std::sqrt(most), static_cast<double>(std::numeric_limits<float>::max())));
 }
-
-// The share of the first k of truth among the first k hits; hits that tie with the last of them count.
-double share_found(const std::vector<Candidate>& truth, const std::vector<float>& distances, std::size_t k) {
-  k = std::min(k, truth.size());
-  if (k == 0) return 1;
-  const float farthest = truth[k - 1].distance;
-  const auto found = std::count_if(distances.begin(), distances.end(), [&](float distance) { return distance <= farthest; });
-  return std::min(1.0, static_cast<double>(found) / static_cast<double>(k));
-}
-
-// A mean of many, and how far it is to be trusted.
-class Mean {
- public:
-  void add(double value) {
-    sum_ += value;
-    squares_ += value * value;
-    ++count_;
-  }
-  double value() const { return sum_ / count_; }
-  // What the mean of others of this kind is not below, but for bad luck, were it taken over so many.
-  double floor(std::size_t count) const {
-    const double variance = std::max(0.0, squares_ / count_ - value() * value());
-    return value() - kErrors * std::sqrt(variance / static_cast<double>(count));
-  }
-
- private:
-  double sum_ = 0;
-  double squares_ = 0;
-  double count_ = 0;
-};
-
-// What walks of one reach gave.
-struct Outcome {
-  Mean few;
-  Mean many;
-  Mean distances;
-  double nanoseconds = 0;  // of all
-};
-
-class Prober {
- public:
-  Prober(const Graph& graph, const Vectors& vectors, Row rows, const std::vector<LeftOut>& samples, const std::atomic<bool>& stop)
-      : graph_(graph), vectors_(vectors), rows_(rows), samples_(samples), stop_(stop) {}
-
-  const std::vector<LeftOut>& samples() const { return samples_; }
-  bool is_stopped() const { return stop_.load(std::memory_order_relaxed); }
-
-  // Walks for the best k from the first count samples, as a search would do it.
-  Outcome probe(const Reach& reach, std::uint32_t k, std::size_t count) {
-    Outcome outcome;
-    const double start = thread_ns();
-    for (std::size_t i = 0; i < std::min(count, samples_.size()) && !is_stopped(); ++i) {
-      const LeftOut& sample = samples_[i];
-      const std::uint64_t distances = walk(sample, reach, k);
-      outcome.few.add(share_found(sample.truth, rescored(sample, kFew), kFew));
-      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample, kMany), kMany));
-      outcome.distances.add(static_cast<double>(distances));
-    }
-    outcome.nanoseconds = thread_ns() - start;
-    return outcome;
-  }
-
- private:
-  std::uint64_t walk(const LeftOut& sample, const Reach& reach, std::uint32_t k) {
-    Walk walk;
-    const float* const values = sample.query.values();
-    const Beam beam = beam_of(reach, k, vectors_, values);
-    const RowSet allowed{nullptr, rows_};
-    if (vectors_.codes() == nullptr) {
-      const QueryTarget target{vectors_, sample.query};
-      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
-    } else {
-      const CodeQuery query(values, vectors_.dim(), vectors_.metric());
-      const CodedTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
-    }
-    return walk.distances;
-  }
-
-  // What a search for the best k would offer.
-  const std::vector<float>& rescored(const LeftOut& sample, std::uint32_t k) {
-    distances_.clear();
-    const std::size_t depth = vectors_.codes() == nullptr ? scratch_.hits.size() : rerank_depth(k);
-    for (const Scored& hit : scratch_.hits) {
-      if (distances_.size() == depth) break;
-      const Row row = graph_.row_of(hit.node);
-      if (row < rows_ && row != sample.row) distances_.push_back(vectors_.distance(sample.query, row));
-    }
-    return distances_;
-  }
-
-  const Graph& graph_;
-  const Vectors& vectors_;
-  const Row rows_;
-  const std::vector<LeftOut>& samples_;
-  const std::atomic<bool>& stop_;
-  Scratch scratch_;
-  std::vector<float> distances_;
-};
 
 // A setting at which recall reaches its goal, and the distances that it takes.
 struct Crossing {

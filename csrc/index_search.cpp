@@ -39,6 +39,7 @@ LinkShape shape_of(const LinkCover& cover) {
   LinkShape shape;
   for (const LinkedSet::View& set : cover.sets) {
     shape.members.push_back(set.linked);
+    shape.breadths.push_back(set.breadth);
     shape.pending += set.pending();
   }
   return shape;

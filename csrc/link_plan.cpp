@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "link_measure.hpp"
+
 namespace vecdb {
 
 namespace {
@@ -36,11 +38,17 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
     return beam;
   };
   const double share = std::clamp(static_cast<double>(workload.cardinality) / std::max(members, 1.0), 1e-9, 1.0);
-  cost.reach = prospect(largest).reach;
+  // A beam that was asked for is taken as it is.
+  const auto breadth_of = [&](std::size_t set) {
+    return workload.ef != 0 || set >= shape.breadths.size() ? LinkBreadth() : shape.breadths[set];
+  };
+  float broadest = shape.breadths.size() < shape.members.size() ? 1 : 0;
+  for (std::size_t set = 0; set < shape.members.size(); ++set) broadest = std::max(broadest, breadth_of(set).reach);
+  cost.reach = broadened(prospect(largest).reach, broadest);
   cost.reach.least_share = static_cast<float>(share);
-  for (const std::uint64_t count : shape.members) {
-    const auto c = static_cast<double>(std::max<std::uint64_t>(count, 2));
-    const double walk = prospect(c).distances.at(share);
+  for (std::size_t set = 0; set < shape.members.size(); ++set) {
+    const auto c = static_cast<double>(std::max<std::uint64_t>(shape.members[set], 2));
+    const double walk = prospect(c).distances.at(share) * static_cast<double>(breadth_of(set).distances);
     cost.total_ns += std::min(walk, c) * profile.step_ns;
   }
   cost.scan_ns = static_cast<double>(shape.pending) * profile.gather_ns;

@@ -5,14 +5,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "linked_set.hpp"
 #include "plan.hpp"
 
 namespace vecdb {
 
 // The sets that a search would walk over one after the other.
 struct LinkShape {
-  std::vector<std::uint64_t> members;  // of each
-  std::uint64_t pending = 0;           // scanned, of all
+  std::vector<std::uint64_t> members;      // of each
+  std::uint64_t pending = 0;               // scanned, of all
+  std::vector<LinkBreadth> breadths = {};  // of each of the first, as far as they were measured
 };
 
 struct LinkCost {

@@ -44,7 +44,7 @@ void LinkedSet::join(const std::vector<Row>& rows) {
 
 LinkedSet::View LinkedSet::view(const std::shared_ptr<const LinkedSet>& set) {
   const std::lock_guard<std::mutex> lock(set->mutex_);
-  return {set, set->graph_, set->linked_.load(std::memory_order_relaxed), set->joined()};
+  return {set, set->graph_, set->linked_.load(std::memory_order_relaxed), set->joined(), set->breadth_};
 }
 
 // Whoever takes the set has made room for the unit when this returns true.
@@ -97,6 +97,35 @@ Row LinkedSet::advance(const std::atomic<bool>& stop) {
   }
   settle(at);
   return at - first;
+}
+
+// REQUIRES mutex_.
+bool LinkedSet::lacks_measure() const {
+  const Row linked = linked_.load(std::memory_order_relaxed);
+  return linked != 0 && linked == joined() && linked / 2 >= measured_;
+}
+
+bool LinkedSet::is_unmeasured() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return lacks_measure();
+}
+
+bool LinkedSet::is_measuring_due() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !is_measuring_ && lacks_measure();
+}
+
+bool LinkedSet::claim_measuring() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !std::exchange(is_measuring_, true);
+}
+
+void LinkedSet::settle_breadth(std::optional<LinkBreadth> breadth, Row linked) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_measuring_ = false;
+  if (!breadth) return;
+  breadth_ = *breadth;
+  measured_ = linked;
 }
 
 std::uint64_t LinkedSet::bytes() const {

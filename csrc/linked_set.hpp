@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_set>
 #include <vector>
 
@@ -21,6 +22,12 @@
 
 namespace vecdb {
 
+// How far walks over a set have to look, and what they cost, beside what the field's profile says of a graph of its size.
+struct LinkBreadth {
+  float reach = 1;
+  float distances = 1;
+};
+
 class LinkedSet {
  public:
   struct View {
@@ -28,6 +35,7 @@ class LinkedSet {
     std::shared_ptr<const Graph> graph;  // nullptr while nothing is linked
     Row linked = 0;
     Row joined = 0;
+    LinkBreadth breadth;
 
     Row pending() const { return joined - linked; }
     Row row_at(Row position) const { return set->row_at(position); }
@@ -49,12 +57,20 @@ class LinkedSet {
   // Link the next few members; returns how many, 0 when another thread is at it or nothing waits.
   Row advance(const std::atomic<bool>& stop);
 
+  // Whether all are linked and twice as many as when the breadth was measured; whether nobody is at that. claim_measuring is true for one
+  // thread at a time, which calls settle_breadth, with nothing when it was stopped.
+  bool is_unmeasured() const;
+  bool is_measuring_due() const;
+  bool claim_measuring();
+  void settle_breadth(std::optional<LinkBreadth> breadth, Row linked);
+
   const GraphOptions& options() const { return options_; }
   // Not beside join.
   std::uint64_t bytes() const;
 
  private:
   bool has(Row row) const;
+  bool lacks_measure() const;
   bool take(Row& first, Row& last, std::shared_ptr<Graph>& graph);
   void settle(Row reached);
 
@@ -67,8 +83,11 @@ class LinkedSet {
   std::atomic<Row> linked_{0};
   std::atomic<bool> is_taken_{false};
 
-  mutable std::mutex mutex_;  // guards graph_, and its agreement with linked_
+  mutable std::mutex mutex_;  // guards what follows, and its agreement with linked_
   std::shared_ptr<Graph> graph_;
+  LinkBreadth breadth_;
+  Row measured_ = 0;  // members when it was measured
+  bool is_measuring_ = false;
 };
 
 }  // namespace vecdb

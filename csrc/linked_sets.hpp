@@ -144,6 +144,7 @@ class LinkedSets {
   bool look_after_one();
   void look_after(const LinkKey& key);
   bool link_one(const std::atomic<bool>& stop);
+  bool measure_one(const std::atomic<bool>& stop);
   std::shared_ptr<LinkedSet> new_set(const LinkKey& key, std::uint32_t m) const;
   bool is_worth(std::uint64_t members, std::uint64_t live, const GraphProfile& profile) const;
 

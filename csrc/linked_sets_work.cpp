@@ -4,6 +4,7 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "link_measure.hpp"
 #include "link_plan.hpp"
 #include "linked_sets.hpp"
 
@@ -67,7 +68,7 @@ Row LinkedSets::unclaimed() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t total = waiting_sets() * kNewSet;
   for (const auto& [key, slot] : slots_) {
-    if (needs_care(slot)) total += kNewSet;
+    if (needs_care(slot) || slot.now->is_measuring_due()) total += kNewSet;
     total += slot.now->unclaimed() + (slot.next == nullptr ? 0 : slot.next->unclaimed());
   }
   return static_cast<Row>(std::min<std::uint64_t>(total, UINT32_MAX));
@@ -77,13 +78,13 @@ Row LinkedSets::waiting() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::uint64_t total = making_ + waiting_sets() * kNewSet;
   for (const auto& [key, slot] : slots_) {
-    if (needs_care(slot)) total += kNewSet;
+    if (needs_care(slot) || slot.now->is_unmeasured()) total += kNewSet;
     total += slot.now->pending() + (slot.next == nullptr ? 0 : slot.next->pending());
   }
   return static_cast<Row>(std::min<std::uint64_t>(total, UINT32_MAX));
 }
 
-bool LinkedSets::advance(const std::atomic<bool>& stop) { return make_next() || link_one(stop) || look_after_one(); }
+bool LinkedSets::advance(const std::atomic<bool>& stop) { return make_next() || link_one(stop) || measure_one(stop) || look_after_one(); }
 
 bool LinkedSets::make_next() {
   const GraphProfile profile = rows_.profile();
@@ -181,6 +182,27 @@ bool LinkedSets::link_one(const std::atomic<bool>& stop) {
     }
   }
   return longest != nullptr && longest->advance(stop) > 0;
+}
+
+bool LinkedSets::measure_one(const std::atomic<bool>& stop) {
+  const GraphProfile profile = rows_.profile();
+  if (!profile.is_known()) return false;
+  std::shared_ptr<LinkedSet> due;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [key, slot] : slots_) {
+      if (slot.now->is_measuring_due()) due = slot.now;
+    }
+  }
+  if (due == nullptr || !due->claim_measuring()) return false;
+  const LinkedSet::View view = LinkedSet::view(due);
+  try {
+    due->settle_breadth(measure_links(view, vectors_, vectors_.rows(), profile, stop), view.linked);
+  } catch (...) {
+    due->settle_breadth(std::nullopt, 0);
+    throw;
+  }
+  return true;
 }
 
 // Replaces one set that is wholly linked anew, or counts the members of one that may be full of others.
