@@ -170,16 +170,16 @@ void Index::note_links(LinkedSets& links, const Target& target, const vecdb_sear
     const std::shared_lock<FairSharedMutex> lock(state_);
     missing = links.missing(Program(search.program, search.program_size, Operands::all), attributes_);
   }
-  std::vector<std::pair<double, MissingLinks>> gains;
-  for (MissingLinks& one : missing) {
-    const LinkCost cost = link_cost(target.workload, shape_of(one));
-    if (is_gain(cost, one.is_asked)) gains.emplace_back(cost.total_ns, std::move(one));
+  std::vector<std::pair<double, std::size_t>> gains;  // with their places in missing
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    const LinkCost cost = link_cost(target.workload, shape_of(missing[i]));
+    if (is_gain(cost, missing[i].is_asked)) gains.emplace_back(cost.total_ns, i);
   }
   if (gains.empty()) return;
-  std::stable_sort(gains.begin(), gains.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  missing.clear();
-  for (auto& [cost_ns, one] : gains) missing.push_back(std::move(one));
-  if (links.note_miss(missing, search.query_count)) indexer_.wake();
+  std::sort(gains.begin(), gains.end());
+  std::vector<MissingLinks> best_first;
+  for (const auto& [cost_ns, i] : gains) best_first.push_back(std::move(missing[i]));
+  if (links.note_miss(best_first, search.query_count)) indexer_.wake();
 }
 
 vecdb_plan Index::plan(const vecdb_search& search) {

@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kMostSets = 8;
 // A window or cell that is there serves what another that is not smaller by this factor would.
 constexpr std::uint64_t kSpareSize = 2;
+constexpr std::size_t kMostCounted = 1024;
 
 // Unions of tags that something has, of which every match of the program has at least one; small enough to be covered.
 std::vector<std::vector<Tag>> unions_of(const Program& program, const Tags& tags) {
@@ -60,12 +61,21 @@ bool LinkedSets::is_served(const LinkKey& narrow, std::uint64_t members) const {
          std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& wanted) { return serves(wanted.first, wanted.second.members); });
 }
 
+// Cells are counted once, for a filter that comes again. REQUIRES mutex_.
+std::uint64_t LinkedSets::members_of(const LinkKey& key, const Attributes& attributes) const {
+  if (key.cell() == nullptr) return count_about(key, attributes);
+  if (counted_.size() >= kMostCounted) counted_.clear();
+  const auto [counted, is_new] = counted_.emplace(key.mark(), 0);
+  if (is_new) counted->second = count_about(key, attributes);
+  return counted->second;
+}
+
 // As narrow as can be, for a range or an area that comes again as it is; and one that others can share. REQUIRES mutex_.
 void LinkedSets::find_missing(const LinkKey& narrow, const Attributes& attributes, std::vector<MissingLinks>& missing) const {
   const bool is_asked =
       std::any_of(asked_columns_.begin(), asked_columns_.end(), [&](const auto& asked) { return narrow.is_of_column(asked.first); });
   const auto add = [&](const LinkKey& key, std::uint64_t mark, bool is_shared) {
-    const std::uint64_t members = count_about(key, attributes);
+    const std::uint64_t members = members_of(key, attributes);
     if (members == 0 || is_most(members, rows_.live_rows()) || is_served(narrow, members)) return;
     missing.push_back({{}, {{key, mark, members}}, is_asked, is_asked && is_shared});
   };

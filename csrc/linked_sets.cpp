@@ -103,7 +103,11 @@ void LinkedSets::join_areas(std::uint32_t column, const std::vector<Entry>& adde
 void LinkedSets::leave(std::uint32_t column, const std::vector<ColumnEntry>& removed) { leave_areas(column, removed); }
 void LinkedSets::leave(std::uint32_t column, const std::vector<GeoEntry>& removed) { leave_areas(column, removed); }
 void LinkedSets::join(std::uint32_t column, const std::vector<ColumnEntry>& added) { join_areas(column, added); }
-void LinkedSets::join(std::uint32_t column, const std::vector<GeoEntry>& added) { join_areas(column, added); }
+void LinkedSets::join(std::uint32_t column, const std::vector<GeoEntry>& added) {
+  join_areas(column, added);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.clear();
+}
 
 // REQUIRES mutex_.
 void LinkedSets::drop(const LinkKey& key) {

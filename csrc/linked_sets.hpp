@@ -134,6 +134,7 @@ class LinkedSets {
   // Whether walks over so many would save little beside the base graph.
   static bool is_most(std::uint64_t members, std::uint64_t live) { return static_cast<double>(members) > 0.6 * static_cast<double>(live); }
   bool is_served(const LinkKey& narrow, std::uint64_t members) const;
+  std::uint64_t members_of(const LinkKey& key, const Attributes& attributes) const;
   void find_missing(const LinkKey& narrow, const Attributes& attributes, std::vector<MissingLinks>& missing) const;
   std::uint64_t waiting_sets() const;
   bool needs_care(const Slot& slot) const;
@@ -161,6 +162,7 @@ class LinkedSets {
   std::map<LinkKey, Wanted> wanted_;                                // to be looked at by a worker
   Row making_ = 0;                                                  // taken from wanted_, not in slots_ yet
   LinkDemand demand_;
+  mutable std::unordered_map<std::uint64_t, std::uint64_t> counted_;  // about how many are in cells, by mark, since points were added last
 };
 
 }  // namespace vecdb
