@@ -89,7 +89,7 @@ std::optional<LinkBreadth> measure_links(const LinkedSet::View& set, const Vecto
   if (!find_truth(vectors, members, own, stop) || !find_truth(vectors, members, others, stop)) return std::nullopt;
   const auto distance_of = [](const LeftOut& sample) { return sample.truth.empty() ? 0.0F : sample.truth.back().distance; };
   std::sort(others.begin(), others.end(), [&](const LeftOut& a, const LeftOut& b) { return distance_of(a) > distance_of(b); });
-  others.resize(std::min(others.size(), kSamples));
+  others.erase(others.begin() + static_cast<std::ptrdiff_t>(std::min(others.size(), kSamples)), others.end());
 
   const Prospect prospect = default_prospect(profile, kFew, set.linked);
   Prober near(*set.graph, vectors, UINT32_MAX, own, stop);

@@ -196,11 +196,8 @@ TEST(an_area_that_searches_ask_for_often_gets_links_of_its_cell) {
     CHECK(share_found(*index, queries, ask) > 0.9);
   }
   CHECK(!walks_links(*index, asked_for(in_box(43.05, 6.95, 40.35, 12.05))));
-  // Of a circle a cell holds more than it needs: that is worth it where links were asked for.
+  // Of a circle a cell holds more than it needs: where links were asked for that is worth it on any machine.
   const Ask circle = asked_for(around(42, 10, 200000));
-  for (int i = 0; i < 8; ++i) search(*index, row_of(queries, static_cast<Offset>(i)), kWide, circle);
-  CHECK(index->indexer().wait(seconds(300)));
-  CHECK_EQUAL(1U, linked(*index));
   index->link_column(0, kPlaces, 8);
   for (int i = 0; i < 8; ++i) search(*index, row_of(queries, static_cast<Offset>(i)), kWide, circle);
   CHECK(index->indexer().wait(seconds(300)));
