@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._writing", "vecdb._searching", "vecdb._indexing", "vecdb._handle"},
     {"vecdb._assemble", "vecdb._query", "vecdb._results"},
     {"vecdb._state"},
-    {"vecdb._declared"},
+    {"vecdb._declared", "vecdb._block"},
     {"vecdb._payload_index", "vecdb._resolve"},
     {"vecdb._convert", "vecdb._index_entries", "vecdb._index_kinds", "vecdb._one_index"},
     {"vecdb.hnsw"},

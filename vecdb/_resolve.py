@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,27 @@ class Current:
     offset: int | None
     payload: bytes | None
     lsn: int
+
+
+class Known(Protocol):
+    """
+    The points as a call that is resolved now will find them.
+    """
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset; None where there will be no such point.
+        """
+
+    def payloads_of(self, ids: Sequence[PointId], offsets: Sequence[int]) -> list[bytes]:
+        """
+        Return the payloads of points that exist, at the offsets that `offsets_of` gave.
+        """
+
+    def existing(self, ids: Sequence[PointId]) -> Sequence[PointId]:
+        """
+        Return those ids, of points of the settled state, that exist.
+        """
 
 
 class Overlay:
@@ -68,6 +90,12 @@ class Overlay:
             assert payload is not None
             found[row] = payload
         return [payload for payload in found if payload is not None]
+
+    def existing(self, ids: Sequence[PointId]) -> Sequence[PointId]:
+        """
+        Return the ids: in a settled state nothing is queued.
+        """
+        return ids
 
     def queued(self, lsn: int, resolved: Resolved) -> None:
         """
@@ -152,7 +180,7 @@ def pick_rows(rows: FieldRows, keep: Sequence[int], count: int) -> FieldRows:
 
 
 def resolve_upsert(
-    overlay: Overlay,
+    overlay: Known,
     next_offset: int,
     ids: Sequence[PointId],
     vectors: dict[int, FieldRows],
@@ -181,7 +209,7 @@ def resolve_upsert(
     return Resolved(effects, [])
 
 
-def resolve_delete(overlay: Overlay, next_offset: int, ids: Sequence[PointId]) -> Resolved:
+def resolve_delete(overlay: Known, next_offset: int, ids: Sequence[PointId]) -> Resolved:
     """
     Delete the points among ids that exist.
     """
@@ -193,7 +221,7 @@ def resolve_delete(overlay: Overlay, next_offset: int, ids: Sequence[PointId]) -
     return Resolved(effects, [])
 
 
-def resolve_payloads(overlay: Overlay, next_offset: int, ids: Sequence[PointId], change: Callable[[int, Payload], Payload]) -> Resolved:
+def resolve_payloads(overlay: Known, next_offset: int, ids: Sequence[PointId], change: Callable[[int, Payload], Payload]) -> Resolved:
     """
     Change the payloads of existing points: change(row, old) gives the new one; an id that stands twice is changed twice.
     """
@@ -209,7 +237,7 @@ def resolve_payloads(overlay: Overlay, next_offset: int, ids: Sequence[PointId],
 
 
 def resolve_update(
-    overlay: Overlay, next_offset: int, ids: Sequence[PointId], vectors: FieldRows, payloads: Sequence[Payload] | None, *, field: int
+    overlay: Known, next_offset: int, ids: Sequence[PointId], vectors: FieldRows, payloads: Sequence[Payload] | None, *, field: int
 ) -> Resolved:
     """
     Update existing points row by row: a vector that is given replaces the old one, payload keys are merged.
@@ -233,7 +261,7 @@ def resolve_update(
     return Resolved(effects, [one for one, moves in zip(changed.patch_ids, moved, strict=True) if not moves])
 
 
-def _existing(overlay: Overlay, ids: Sequence[PointId]) -> tuple[list[PointId], list[int]]:
+def _existing(overlay: Known, ids: Sequence[PointId]) -> tuple[list[PointId], list[int]]:
     """
     Return the distinct ids and their offsets; NotFound names the first that does not exist.
     """

@@ -15,12 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._block import Block, Blocks, Resolve
 from vecdb._declared import DeclaredIndexes
 from vecdb._forked import track
 from vecdb._index_entries import IndexChanges
@@ -117,6 +118,8 @@ class CollectionState:
         self._apply_lock = apply_lock
         self._overlay = Overlay(store)
         self._next_offset = store.next_offset
+        self._written = 0  # calls that were queued
+        self.blocks = Blocks()
         # Odd while an apply runs. Each apply notes the offsets whose point changed under its number.
         self._epoch = 0
         self._changed: deque[tuple[int, frozenset[int]]] = deque(maxlen=_REMEMBERED_APPLIES)
@@ -163,11 +166,27 @@ class CollectionState:
 
     # ---- writing ----
 
-    def write(self, resolve: Callable[[Overlay, int], Resolved]) -> Resolved:
+    def block(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         """
-        Carry out one call: resolve it, log it, wait until it is durable and applied.
+        Return what collects this thread's writes in a with block, and carries them out as one call at its end, after another `check`.
+        """
+
+        def end(block: Block) -> None:
+            check()
+            self.write(lambda _, next_offset: block.resolve(self._written, next_offset))
+
+        with self.write_lock:
+            return self.blocks.collect(Block(self._overlay, self._written), end)
+
+    def write(self, resolve: Resolve) -> Resolved:
+        """
+        Carry out one call: resolve it, log it, wait until it is durable and applied; in a block only note it.
         """
         self.check_writable()
+        block = self.blocks.open
+        if block is not None:
+            with self.write_lock:
+                return block.write(resolve)
         with uninterrupted():
             with self.write_lock:
                 self.check_writable()
@@ -180,6 +199,7 @@ class CollectionState:
                 # Nothing can fail from here on: the call is in the log's queue.
                 self._overlay.queued(ticket.lsn, resolved)
                 self._next_offset += len(effects.put_ids)
+                self._written += 1
             self.store.commit(ticket)
             self._overlay.applied(ticket.lsn, resolved.ids)
         self.help()

@@ -6,13 +6,14 @@ Every write here is one call of `CollectionState.write`. Any thread may write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._handle import Held
 from vecdb._query import FilterLike
-from vecdb._resolve import resolve_delete, resolve_payloads, resolve_update, resolve_upsert
+from vecdb._resolve import Known, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import parse
 from vecdb.storage.codec import encode_payload
@@ -57,11 +58,18 @@ class Writing(Held):
         self._handle.check_writable()
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
-        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        rows = self._rows(vectors, len(known), single=single)
         encoded = [encode_payload(payload) for payload in convert.as_payloads(payloads, len(known), single=single)]
         self._state.write(
             lambda overlay, offset: resolve_upsert(overlay, offset, known, {self._field.number: rows}, encoded, must_be_new=must_be_new)
         )
+
+    def _rows(self, vectors: object, count: int, *, single: bool) -> FieldRows:
+        """
+        Return checked rows; in a block they are the block's own, since the caller may change an array before it ends.
+        """
+        positions, rows = convert.as_rows(vectors, count, dim=self._field.dim, metric=self._field.metric, single=single)
+        return FieldRows(positions, rows.copy() if self._state.blocks.open is not None else rows)
 
     def upsert_points(self, points: Iterable[Point]) -> None:
         """
@@ -103,7 +111,7 @@ class Writing(Held):
         self._handle.check_writable()
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
-        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        rows = self._rows(vectors, len(known), single=single)
         merged = None if payloads is None else convert.as_payloads(payloads, len(known), single=single)
         self._state.write(lambda overlay, offset: resolve_update(overlay, offset, known, rows, merged, field=self._field.number))
 
@@ -145,10 +153,10 @@ class Writing(Held):
 
     def _change_payloads(self, ids: object, filter: FilterLike, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> int:
         chosen = self._chooser(ids, filter)
-        resolved = self._state.write(lambda overlay, offset: resolve_payloads(overlay, offset, chosen(), change))
+        resolved = self._state.write(lambda overlay, offset: resolve_payloads(overlay, offset, chosen(overlay), change))
         return len(resolved.patch_ids)
 
-    def _chooser(self, ids: object, filter: FilterLike) -> Callable[[], list[PointId]]:
+    def _chooser(self, ids: object, filter: FilterLike) -> Callable[[Known], Sequence[PointId]]:
         """
         Return what gives, under the write lock, the ids that a call with `ids` or `filter` means.
         """
@@ -158,12 +166,12 @@ class Writing(Held):
             )
         if ids is not None:
             known = convert.as_ids(ids)
-            return lambda: known
+            return lambda _: known
         node = parse(filter)
 
-        def by_filter() -> list[PointId]:
+        def by_filter(overlay: Known) -> Sequence[PointId]:
             self._state.settle()
-            return self._queries.matching_ids(node)
+            return overlay.existing(self._queries.matching_ids(node))
 
         return by_filter
 
@@ -179,8 +187,30 @@ class Writing(Held):
         """
         self._handle.check_writable()
         chosen = self._chooser(ids, filter)
-        resolved = self._state.write(lambda overlay, offset: resolve_delete(overlay, offset, chosen()))
+        resolved = self._state.write(lambda overlay, offset: resolve_delete(overlay, offset, chosen(overlay)))
         return len(resolved.effects.deleted_ids)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """
+        Make this thread's writes in a with block one: atomic, durable when the block ends, discarded when it raises.
+
+        Each write sees the block's writes before it, so that its errors and results come at once; searches, reads and filters see the state
+        before the block. A block is at most 2 GiB; the write that would pass that raises InvalidArgument. Blocks do not nest.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> with points.batch():
+        ...     points.upsert("a", [0.0, 1.0], {"stock": 3})
+        ...     points.update("a", payloads={"stock": 2})
+        ...     len(points)
+        0
+        >>> points["a"].payload
+        {'stock': 2}
+        """
+        self._handle.check_writable()
+        with self._state.block(self._handle.check_writable):
+            yield
 
     def __delitem__(self, id: object) -> None:
         """
