@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, Hit, Hits, IndexInfo, Plan, Point
+from vecdb.types import CollectionInfo, FacetHit, Hit, Hits, IndexInfo, Page, Plan, Point
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Corruption",
     "Database",
     "F",
+    "FacetHit",
     "Forked",
     "Hit",
     "Hits",
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidFilter",
     "Locked",
     "NotFound",
+    "Page",
     "Plan",
     "Point",
     "ReadOnly",

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._state import CollectionState
-from vecdb.filters import Node, Program, keys, lower, matches, parse
-from vecdb.index import SearchResult
+from vecdb.filters import IndexKey, Node, Program, keys, lower, matches, parse
+from vecdb.index import CoreIndex, SearchResult
 from vecdb.storage.codec import decode_payload
 from vecdb.types import Plan, Point, PointId
 
@@ -103,7 +103,7 @@ class Queries:
         def attempt() -> T:
             nonlocal bound
             generation = self._state.indexes.generation
-            program = self._program(node)
+            program = self.program(node)
             result = read(program.words)
             # A term that became known meanwhile is missing in the program: to a state that has it, the program does not apply.
             bound = program.state_bound or self._state.indexes.generation != generation
@@ -111,7 +111,23 @@ class Queries:
 
         return attempt, lambda result: None if bound else changed(result)
 
-    def _program(self, node: Node) -> Program:
+    def in_one_state(self, wanted: Iterable[IndexKey], read: Callable[[], T]) -> T:
+        """
+        Return what read gives of one state, with these indexes complete; it is repeated when any write crossed it.
+        """
+        with self._state.indexes.use(wanted):
+            return self._state.consistent(read, lambda _: None)
+
+    def select(self, node: Node) -> NDArray[np.uint32]:
+        """
+        Return the ascending offsets of the points that match. For use in `in_one_state`, with the indexes of the node.
+        """
+        return self._state.core.select(self.program(node).words)[0]
+
+    def program(self, node: Node) -> Program:
+        """
+        Return the program of a node, whose indexes are complete.
+        """
         generation = self._state.indexes.generation
         with self._lock:
             cached = self._programs.get(node)
@@ -165,16 +181,23 @@ class Queries:
         found = self._state.store.offsets_of(ids)
         rows = [row for row, offset in enumerate(found) if offset is not None]
         offsets = [offset for offset in found if offset is not None]
-        payloads = self._state.store.payloads_of(offsets)
         points: list[Point | None] = [None] * len(ids)
-        vectors, present = self._state.core.get_rows(field, np.asarray(offsets, dtype=np.uint32)) if with_vectors else (None, None)
-        for position, row in enumerate(rows):
-            raw = payloads[position]
-            if raw is None:
-                continue  # tombstoned since: the read is repeated
-            vector = vectors[position].copy() if vectors is not None and present is not None and present[position] else None
-            points[row] = Point(ids[row], vector, decode_payload(raw), with_vectors)
+        for row, point in zip(
+            rows, self.points_at([ids[row] for row in rows], offsets, field=field, with_vectors=with_vectors), strict=True
+        ):
+            points[row] = point
         return points
+
+    def points_at(self, ids: Sequence[PointId], offsets: Sequence[int], *, field: int, with_vectors: bool) -> list[Point | None]:
+        """
+        Return the points at these offsets of theirs; None for one that is a tombstone by now, so that the read is to be repeated.
+        """
+        raws = self._state.store.payloads_of(offsets)
+        vectors = read_vectors(self._state.core, field, offsets) if with_vectors else [None] * len(ids)
+        return [
+            None if raw is None else Point(one, vector, decode_payload(raw), with_vectors)
+            for one, vector, raw in zip(ids, vectors, raws, strict=True)
+        ]
 
     # ---- nearest neighbours ----
 
@@ -211,6 +234,14 @@ class Queries:
         result, raws = self.with_program(filter, read, lambda found: found[1].keys())
         # A tombstone among the hits (None) means that a write crossed the read, which was then repeated.
         return result, {offset: raw for offset, raw in raws.items() if raw is not None}
+
+
+def read_vectors(core: CoreIndex, field: int, offsets: Sequence[int] | NDArray[np.uint32]) -> list[NDArray[np.float32] | None]:
+    """
+    Return copies of the vectors of offsets, None where there is none.
+    """
+    rows, present = core.get_rows(field, np.asarray(offsets, dtype=np.uint32))
+    return [row.copy() if has_one else None for row, has_one in zip(rows, present.tolist(), strict=True)]
 
 
 def hit_offsets(result: SearchResult) -> set[int]:

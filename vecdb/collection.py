@@ -1,28 +1,28 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), searching (`_searching`), payload indexes (`_indexing`) and reading; it holds no algorithm. Any thread may
-use a collection.
+It joins writing (`_writing`), reading (`_reading`), searching (`_searching`) and payload indexes (`_indexing`); it holds no algorithm.
+Any thread may use a collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._assemble import field_options, memory_state
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
-from vecdb._query import FilterLike, Queries
+from vecdb._query import Queries
+from vecdb._reading import Reading
 from vecdb._searching import Searching
 from vecdb._state import CollectionState
 from vecdb._writing import Writing
-from vecdb.errors import NotFound
-from vecdb.types import CollectionInfo, MetricName, Point, PointId
+from vecdb.types import CollectionInfo, MetricName
 
 
-class Collection(Writing, Searching, Indexing):
+class Collection(Writing, Reading, Searching, Indexing):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 
@@ -101,93 +101,11 @@ class Collection(Writing, Searching, Indexing):
         """
         return f"<vecdb.Collection {self.name!r}: {self._state.store.live_count:,} points, dim {self.dim}, {self.metric}>"
 
-    def __len__(self) -> int:
-        """
-        Return the number of points, those without a vector included.
-        """
-        self._handle.check()
-        return self._state.whole(lambda: self._state.store.live_count)
-
     def __bool__(self) -> bool:
         """
         Return True: an empty collection is still a collection.
         """
         return True
-
-    def __contains__(self, id: object) -> bool:
-        """
-        Return whether a point has this id.
-        """
-        self._handle.check()
-        if not convert.is_one_id(id):
-            return False
-        one = convert.as_id(id)
-        return self._state.whole(lambda: self._state.store.offsets_of([one])[0] is not None)
-
-    def __iter__(self) -> Iterator[PointId]:
-        """
-        Iterate over the ids of one state, ascending: ints, then strs by their UTF-8.
-        """
-        self._handle.check()
-        return self._checked(self._state.whole(self._state.store.iterate_ids))
-
-    def _checked(self, ids: Iterator[PointId]) -> Iterator[PointId]:
-        """
-        Yield ids while the handle is open; this generator keeps the collection alive, and with it its database.
-        """
-        self._handle.check()
-        for one in ids:
-            yield one
-            self._handle.check()
-
-    # ---- reading ----
-
-    def get(self, id: object) -> Point | None:
-        """
-        Return the point with this id, or None.
-
-        >>> import vecdb
-        >>> vecdb.Collection(dim=2).get("nobody") is None
-        True
-        """
-        self._handle.check()
-        return self._queries.points([convert.as_id(id)], field=self._field.number, with_vectors=True)[0]
-
-    def get_many(self, ids: object, *, with_vectors: bool = True) -> list[Point | None]:
-        """
-        Return the points with these ids, in their order; None where there is none.
-
-        >>> import vecdb
-        >>> points = vecdb.Collection(dim=2)
-        >>> points.upsert(1, [0.0, 1.0])
-        >>> [point and point.id for point in points.get_many([2, 1])]
-        [None, 1]
-        """
-        self._handle.check()
-        return self._queries.points(convert.as_ids(ids), field=self._field.number, with_vectors=with_vectors)
-
-    def __getitem__(self, id: object) -> Point:
-        """
-        Return the point with this id; raise NotFound when it does not exist.
-        """
-        found = self.get(id)
-        if found is None:
-            raise NotFound(f"no point with id {id!r} in collection {self.name!r}: get(id) gives None instead of an error")
-        return found
-
-    def count(self, filter: FilterLike = None) -> int:
-        """
-        Return how many points match a filter, exactly; without one, all points.
-
-        >>> import vecdb
-        >>> from vecdb import F
-        >>> points = vecdb.Collection(dim=2)
-        >>> points.upsert([1, 2, 3], None, [{"n": 1}, {"n": 2}, {"n": 3}])
-        >>> points.count(F("n") >= 2)
-        2
-        """
-        self._handle.check()
-        return self._queries.count(filter)
 
     # ---- care ----
 

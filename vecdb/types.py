@@ -96,6 +96,24 @@ class Hits(list[Hit]):
         return pd.DataFrame([{**(hit.payload or {}), "id": hit.id, "score": hit.score} for hit in self])
 
 
+class Page(NamedTuple):
+    """
+    Some points of a `scroll`; `next` continues behind them as `after`, None at the end.
+    """
+
+    points: list[Point]
+    next: str | None
+
+
+class FacetHit(NamedTuple):
+    """
+    A value of a payload key and how many points have it.
+    """
+
+    value: str | int | float | bool
+    count: int  # type: ignore[assignment]  # hides tuple.count
+
+
 class Plan(NamedTuple):
     """
     How a filter would be searched, and the figures behind the choice.

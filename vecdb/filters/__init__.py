@@ -13,11 +13,13 @@ from vecdb.filters.leaves import Resolver
 from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
-from vecdb.filters.program import Program
-from vecdb.filters.terms import IndexKey, Kind, Number, Term, Terms, terms
+from vecdb.filters.program import Program, with_tag
+from vecdb.filters.terms import FLOATS, IndexKey, Kind, Number, Term, Terms, terms
+from vecdb.filters.times import Time, parse_time
 from vecdb.filters.tree import Filter, Node
 
 __all__ = [
+    "FLOATS",
     "F",
     "Filter",
     "GeoPoint",
@@ -30,11 +32,14 @@ __all__ = [
     "Resolver",
     "Term",
     "Terms",
+    "Time",
     "elements",
     "keys",
     "lower",
     "matches",
     "parse",
+    "parse_time",
     "terms",
     "values",
+    "with_tag",
 ]

@@ -291,6 +291,14 @@ def assemble(expression: Expression, *, state_bound: bool) -> Program:
     return Program(array, state_bound)
 
 
+def with_tag(program: NDArray[np.uint64], tag: int) -> NDArray[np.uint64]:
+    """
+    Return the words for those offsets of a program's that have a tag.
+    """
+    tagged = np.array([Op.TAG, tag], dtype=np.uint64)
+    return np.concatenate([program, tagged, np.array([Op.AND, 2], dtype=np.uint64)]) if len(program) else tagged
+
+
 def _emit(expression: Expression, words: list[int]) -> None:
     if isinstance(expression, All):
         words.append(Op.ALL)

@@ -21,6 +21,7 @@ from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_declared, 
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base, create_collection, log_directory, open_base
 from vecdb.storage.store import Apply, GraphSource, Loader, StoreInfo, WriteLock
+from vecdb.storage.view import View
 from vecdb.storage.wal import Log, Ticket
 
 logger = logging.getLogger("vecdb.storage")
@@ -165,6 +166,12 @@ class DiskStore:
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
         return self._overlay.iterate_payloads(first, last)
+
+    def view(self) -> View:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        return self._overlay.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

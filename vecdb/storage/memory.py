@@ -17,6 +17,7 @@ from vecdb.storage.blocks import id_key
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.store import Apply, StoreInfo
+from vecdb.storage.view import MemoryView, View
 from vecdb.storage.wal import Ticket
 
 
@@ -97,6 +98,13 @@ class MemoryStore:
         with self._state_lock:
             found = [(offset, self._payloads[offset]) for offset in range(first, min(last, self._next_offset)) if offset in self._payloads]
         return iter(found)
+
+    def view(self) -> View:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        with self._state_lock:
+            return MemoryView(self._ids, self._payloads)
 
     def row_file(self, field: int) -> tuple[int, int]:
         """
