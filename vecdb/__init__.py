@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, FacetHit, Hit, Hits, IndexInfo, Page, Plan, Point
+from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,7 @@ __all__ = [
     "F",
     "FacetHit",
     "Forked",
+    "Group",
     "Hit",
     "Hits",
     "IndexInfo",

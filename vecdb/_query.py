@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._state import CollectionState
-from vecdb.filters import IndexKey, Node, Program, keys, lower, matches, parse
+from vecdb.filters import IndexKey, KeyPath, Node, Program, Term, keys, lower, matches, parse
 from vecdb.index import CoreIndex, SearchResult
 from vecdb.storage.codec import decode_payload
 from vecdb.types import Plan, Point, PointId
@@ -168,6 +168,13 @@ class Queries:
             return self._state.core.get_ids(self._state.core.select(program)[0])
 
         return self.with_program(filter, read, lambda _: ())
+
+    def terms_at(self, key: KeyPath) -> list[Term]:
+        """
+        Return the terms of the strs, ints and bools that some point has, or had, at a key.
+        """
+        with self._state.indexes.use([(key, "tags")]):
+            return [term for term in self._state.indexes.tags(key) if len(term) == 2]
 
     # ---- points ----
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.index import SearchResult
-from vecdb.storage.codec import decode_payload
+from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload
 from vecdb.types import Hit, Hits, Payload, PointId
 
 
@@ -37,6 +37,27 @@ def as_hits(
             )
             for row, offset in enumerate(offsets)
         )
+
+
+def ranked_hits(
+    ids: Sequence[PointId],
+    scores: Sequence[float],
+    raws: Sequence[bytes | None] | None,
+    columns: frozenset[str] | None,
+    vectors: Sequence[NDArray[np.float32] | None] | None,
+) -> Hits:
+    """
+    Return the hits of a ranking that was made outside of the core; raws None means no payloads.
+    """
+    return Hits(
+        Hit(
+            one,
+            scores[row],
+            None if raws is None else _payload(raws[row] or EMPTY_PAYLOAD, columns),
+            None if vectors is None else vectors[row],
+        )
+        for row, one in enumerate(ids)
+    )
 
 
 def _payload(raw: bytes, columns: frozenset[str] | None) -> Payload:

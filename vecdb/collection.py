@@ -1,8 +1,8 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), reading (`_reading`), searching (`_searching`) and payload indexes (`_indexing`); it holds no algorithm.
-Any thread may use a collection.
+It joins writing (`_writing`), reading (`_reading`), searching (`_searching`, `_exploring`) and payload indexes (`_indexing`); it holds
+no algorithm. Any thread may use a collection.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._assemble import field_options, memory_state
+from vecdb._exploring import Exploring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
 from vecdb._query import Queries
 from vecdb._reading import Reading
-from vecdb._searching import Searching
 from vecdb._state import CollectionState
 from vecdb._writing import Writing
 from vecdb.types import CollectionInfo, MetricName
 
 
-class Collection(Writing, Reading, Searching, Indexing):
+class Collection(Writing, Reading, Exploring, Indexing):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 

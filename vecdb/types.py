@@ -89,11 +89,19 @@ class Hits(list[Hit]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """
-        Return a DataFrame with the columns id and score, and one for each payload key; needs pandas.
+        Return a DataFrame with the columns id, score, vector (if it was asked for) and one for each payload key; needs pandas.
+
+        A payload key that is called like one of these becomes "payload.id", and so on.
         """
         import pandas as pd
 
-        return pd.DataFrame([{**(hit.payload or {}), "id": hit.id, "score": hit.score} for hit in self])
+        columns: dict[str, Any] = {"id": self.ids, "score": self.scores}
+        if any(hit.vector is not None for hit in self):
+            columns["vector"] = [hit.vector for hit in self]
+        payloads = [hit.payload or {} for hit in self]
+        for key in dict.fromkeys(key for payload in payloads for key in payload):
+            columns[f"payload.{key}" if key in columns else key] = [payload.get(key) for payload in payloads]
+        return pd.DataFrame(columns)
 
 
 class Page(NamedTuple):
@@ -112,6 +120,15 @@ class FacetHit(NamedTuple):
 
     value: str | int | float | bool
     count: int  # type: ignore[assignment]  # hides tuple.count
+
+
+class Group(NamedTuple):
+    """
+    The best hits, best first, among the points with one value at a key.
+    """
+
+    key: str | int | bool
+    hits: Hits
 
 
 class Plan(NamedTuple):
