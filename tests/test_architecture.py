@@ -18,7 +18,8 @@ LAYERS: list[set[str]] = [
     {"vecdb._registry"},
     {"vecdb._live"},
     {"vecdb.collection"},
-    {"vecdb._writing", "vecdb._reading", "vecdb._exploring"},
+    {"vecdb._upload", "vecdb._reading", "vecdb._exploring"},
+    {"vecdb._writing"},
     {"vecdb._searching"},
     {"vecdb._indexing"},
     {"vecdb._handle"},
@@ -28,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._state"},
     {"vecdb._declared", "vecdb._block"},
     {"vecdb._payload_index", "vecdb._resolve"},
-    {"vecdb._cursor"},
+    {"vecdb._cursor", "vecdb._frames", "vecdb._tables", "vecdb._workers", "vecdb._progress"},
     {"vecdb._convert", "vecdb._index_entries", "vecdb._index_kinds", "vecdb._one_index"},
     {"vecdb.hnsw"},
     {"vecdb._hnsw_brute", "vecdb._hnsw_kept"},
@@ -40,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
-    {"vecdb._interrupt", "vecdb._forked", "vecdb._background"},
+    {"vecdb._interrupt", "vecdb._forked", "vecdb._background", "vecdb._optional", "vecdb._ordering", "vecdb._columns"},
     {"vecdb.errors"},
 ]
 CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}

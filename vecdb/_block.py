@@ -43,7 +43,7 @@ class Pending:
     """
 
     def __init__(self, base: Known) -> None:
-        self._base = base
+        self.base = base
         self._entries: dict[PointId, _Entry] = {}
         self._puts = 0
         self._rows: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = {}
@@ -54,7 +54,7 @@ class Pending:
         Return for each id a number that is not None where there is such a point now.
         """
         known = [self._entries.get(one) for one in ids]
-        rest = iter(self._base.offsets_of([one for one, entry in zip(ids, known, strict=True) if entry is None]))
+        rest = iter(self.base.offsets_of([one for one, entry in zip(ids, known, strict=True) if entry is None]))
         return [next(rest) if entry is None else None if entry.payload is None else 0 for entry in known]
 
     def payloads_of(self, ids: Sequence[PointId], offsets: Sequence[int]) -> list[bytes]:
@@ -63,7 +63,7 @@ class Pending:
         """
         known = [self._entries.get(one) for one in ids]
         below = [row for row, entry in enumerate(known) if entry is None]
-        rest = iter(self._base.payloads_of([ids[row] for row in below], [offsets[row] for row in below]))
+        rest = iter(self.base.payloads_of([ids[row] for row in below], [offsets[row] for row in below]))
         return [next(rest) if entry is None else entry.payload or b"" for entry in known]
 
     def existing(self, ids: Sequence[PointId]) -> list[PointId]:
@@ -109,10 +109,10 @@ class Pending:
             effects.put_vectors[field] = _kept_rows(parts, place, len(puts))
         gone = [one for one, entry in self._entries.items() if entry.payload is None]
         patched = [one for one, entry in self._entries.items() if entry.put is None and entry.payload is not None]
-        before = self._base.offsets_of([*effects.put_ids, *gone])
+        before = self.base.offsets_of([*effects.put_ids, *gone])
         effects.tombstones = np.asarray(sorted(offset for offset in before if offset is not None), dtype=np.uint32)
         effects.deleted_ids = [one for one, offset in zip(gone, before[len(puts) :], strict=True) if offset is not None]
-        stays = self._base.offsets_of(patched)
+        stays = self.base.offsets_of(patched)
         ascending = sorted((offset, one) for one, offset in zip(patched, stays, strict=True) if offset is not None)
         effects.patch_offsets = np.asarray([offset for offset, _ in ascending], dtype=np.uint32)
         effects.patch_payloads = [self._entries[one].payload or b"" for _, one in ascending]
@@ -125,26 +125,27 @@ class Block:
     """
 
     def __init__(self, base: Known, version: int) -> None:
-        self._base = base
         self._version = version
         self._pending = Pending(base)
         self._writes: list[Resolve] = []
 
-    def write(self, resolve: Resolve) -> Resolved:
+    def write(self, base: Known, resolve: Resolve) -> Resolved:
         """
         Add a write. The caller holds the write lock; `resolve` may be called again at the end, and what it refers to must not change.
         """
+        self._pending.base = base
         resolved = resolve(self._pending, 0)
         self._pending.take(resolved)
         self._writes.append(resolve)
         return resolved
 
-    def resolve(self, version: int, next_offset: int) -> Resolved:
+    def resolve(self, base: Known, version: int, next_offset: int) -> Resolved:
         """
         Return the block as one call on the state of this version. The caller holds the write lock.
         """
+        self._pending.base = base
         if version != self._version:
-            self._pending = Pending(self._base)
+            self._pending = Pending(base)
             for resolve in self._writes:
                 self._pending.take(resolve(self._pending, 0))
         return self._pending.resolved(next_offset)

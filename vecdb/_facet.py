@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._ordering import RANKS, value_order
 from vecdb._query import Queries
 from vecdb._state import CollectionState
 from vecdb.filters import FLOATS, Filter, KeyPath, Node, elements, keys, with_tag
@@ -26,7 +27,6 @@ _FEW = 10_000
 _READS_PER_TAG = 10
 
 _Value = tuple[type, Any]
-_RANKS: Mapping[type, int] = {bool: 0, int: 1, float: 1, str: 2}
 
 
 def facet(state: CollectionState, queries: Queries, key: KeyPath, node: Node, limit: int | None) -> list[FacetHit]:
@@ -37,7 +37,7 @@ def facet(state: CollectionState, queries: Queries, key: KeyPath, node: Node, li
         counts = queries.in_one_state(keys(node), lambda: _read(state, key, queries.select(node)))
     else:
         counts = queries.in_one_state(keys(node) | {(key, "tags")}, lambda: _count(state, queries, key, node))
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], _RANKS[item[0][0]], item[0][1], item[0][0] is float))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], value_order(item[0][1])))
     return [FacetHit(value, count) for (_, value), count in ordered[:limit]]
 
 
@@ -76,4 +76,4 @@ def _read(state: CollectionState, key: KeyPath, offsets: NDArray[np.uint32]) -> 
 
 
 def _distinct(found: Iterable[Any]) -> set[_Value]:
-    return {(type(element), element) for element in found if type(element) in _RANKS}
+    return {(type(element), element) for element in found if type(element) in RANKS}

@@ -1,5 +1,5 @@
 """
-Groups: the best hits of each value at a key, best group first.
+Groups: the best hits of each value at a key, best group first, of groups with the same best hit by value.
 
 Which groups come first is found by searches that leave out, each time, the points all of whose values are known already; with few values
 every group is searched. A group's hits are those of a search among its points. Functions without state.
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from vecdb._scan import id_order
+from vecdb._ordering import id_order, value_order
 from vecdb.filters import Except, F, KeyPath, Node, Term, elements, term
-from vecdb.types import Group, Hits
+from vecdb.types import Group, Hit, Hits, PointId
 
 _FEW_VALUES = 64
 _FIRST_HITS = 32
@@ -39,7 +39,7 @@ def search_groups(
     terms = known if len(known) <= max(_FEW_VALUES, _DEEPER * wanted) else _first_terms(look, key, node, wanted)
     groups = [Group(_value(one), search(node & (F(str(key)) == _value(one)), size)) for one in terms]
     found = [group for group in groups if group.hits]
-    found.sort(key=lambda group: (group.hits[0].score if smaller else -group.hits[0].score, id_order(group.hits[0].id)))
+    found.sort(key=lambda group: (_rank(group.hits[0], smaller=smaller), value_order(group.key)))
     return found[:wanted]
 
 
@@ -65,7 +65,11 @@ def _first_terms(look: Look, key: KeyPath, node: Node, wanted: int) -> list[Term
 
 
 def _terms(found: Iterable[object]) -> list[Term]:
-    return [known for one in found if (known := term(one)) is not None]
+    return sorted((known for one in found if (known := term(one)) is not None), key=lambda known: value_order(_value(known)))
+
+
+def _rank(hit: Hit, *, smaller: bool) -> tuple[float, tuple[bool, PointId]]:
+    return hit.score if smaller else -hit.score, id_order(hit.id)
 
 
 def _value(known: Term) -> str | int | bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from vecdb import _convert as convert
 from vecdb._convert import flag, whole
 from vecdb._cursor import Order, Position
 from vecdb._facet import facet
+from vecdb._frames import Table, arrow_table, pandas_frame, table_of
 from vecdb._handle import Held
 from vecdb._indexing import as_key
 from vecdb._query import FilterLike
@@ -21,6 +23,10 @@ from vecdb._scroll import page_by_id, page_by_value
 from vecdb.errors import NotFound
 from vecdb.filters import parse
 from vecdb.types import FacetHit, Page, Point, PointId
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
 
 _MAX_LIMIT = 2**31 - 1
 
@@ -172,6 +178,44 @@ class Reading(Held):
         for batch in scan.batches(size, field=self._field.number, with_vectors=with_vectors):
             yield from batch
             self._handle.check()
+
+    def to_pandas(self, *, filter: FilterLike = None, with_vectors: bool = True) -> pandas.DataFrame:
+        """
+        Return the points that match, of one state, as a pandas DataFrame: id, vector (float32 arrays), one column a payload key.
+
+        Where a key is missing or null the column has a missing value. Ints stay ints ("Int64" where some are missing); numbers are floats
+        where a column has floats. `upload` takes it back. Needs pandas; raises InvalidArgument for a payload key "id" or "vector".
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert([1, 2], [[0.0, 1.0], None], [{"n": 1}, {}])
+        >>> print(points.to_pandas(with_vectors=False))
+           id     n
+        0   1     1
+        1   2  <NA>
+        """
+        frame: pandas.DataFrame = pandas_frame(self._table(filter, with_vectors=with_vectors))
+        return frame
+
+    def to_arrow(self, *, filter: FilterLike = None, with_vectors: bool = True) -> pyarrow.Table:
+        """
+        Return the points that match, of one state, as an Arrow table: id, vector (a list of dim float32), one column a payload key.
+
+        `upload` takes it back. Needs pyarrow; raises InvalidArgument for a payload key "id" or "vector", and for a column that has no one
+        type: ids that are int and str, or such values of a key.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> points.upsert([1, 2], [[0.0, 1.0], None], [{"n": 1}, {}])
+        >>> table = points.to_arrow()
+        >>> table.column_names, table["n"].to_pylist(), str(table["vector"].type)
+        (['id', 'vector', 'n'], [1, None], 'fixed_size_list<item: float>[2]')
+        """
+        table: pyarrow.Table = arrow_table(self._table(filter, with_vectors=with_vectors), self._field.dim)
+        return table
+
+    def _table(self, filter: FilterLike, *, with_vectors: bool) -> Table:
+        return table_of(self.scan(filter=filter, with_vectors=with_vectors), with_vectors=with_vectors)
 
     def facet(self, key: str, *, filter: FilterLike = None, limit: int | None = 10) -> list[FacetHit]:
         """

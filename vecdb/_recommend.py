@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._convert import as_id, as_queries, is_one_id
+from vecdb._ordering import id_order
 from vecdb._query import FilterLike, Queries
-from vecdb._scan import id_order
 from vecdb._state import CollectionState
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node, offsets_program

@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._ordering import id_order
 from vecdb._query import FilterLike, Queries, read_vectors
 from vecdb._state import CollectionState
 from vecdb.filters import Filter, keys, parse
@@ -87,10 +88,3 @@ class Scan:
             wanted = np.zeros(int(matching[-1]) + 1, dtype=bool)
             wanted[matching] = True
             yield from (place for place in self._view.points() if place[1] < len(wanted) and wanted[place[1]])
-
-
-def id_order(one: PointId) -> tuple[bool, PointId]:
-    """
-    Return what sorts as ids do: ints, then strs (by code points, which order like their UTF-8).
-    """
-    return isinstance(one, str), one

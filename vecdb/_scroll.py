@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._cursor import NUMBERS, TIMES, Order, Position, SortKey
+from vecdb._ordering import id_order
 from vecdb._query import Queries
-from vecdb._scan import id_order
 from vecdb._state import CollectionState
 from vecdb.filters import F, Filter, Node, keys
 from vecdb.storage.codec import decode_payload

@@ -173,7 +173,7 @@ class CollectionState:
 
         def end(block: Block) -> None:
             check()
-            self.write(lambda _, next_offset: block.resolve(self._written, next_offset))
+            self.write(lambda overlay, next_offset: block.resolve(overlay, self._written, next_offset))
 
         with self.write_lock:
             return self.blocks.collect(Block(self._overlay, self._written), end)
@@ -186,7 +186,7 @@ class CollectionState:
         block = self.blocks.open
         if block is not None:
             with self.write_lock:
-                return block.write(resolve)
+                return block.write(self._overlay, resolve)
         with uninterrupted():
             with self.write_lock:
                 self.check_writable()

@@ -1,12 +1,14 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), reading (`_reading`), searching (`_searching`, `_exploring`) and payload indexes (`_indexing`); it holds
-no algorithm. Any thread may use a collection.
+It joins writing (`_writing`, `_upload`), reading (`_reading`), searching (`_searching`, `_exploring`) and payload indexes (`_indexing`);
+it holds no algorithm. Any thread may use a collection.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,14 +17,17 @@ from vecdb._assemble import field_options, memory_state
 from vecdb._exploring import Exploring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
+from vecdb._progress import check_progress, progress_bar
 from vecdb._query import Queries
 from vecdb._reading import Reading
 from vecdb._state import CollectionState
-from vecdb._writing import Writing
+from vecdb._upload import Uploading
 from vecdb.types import CollectionInfo, MetricName
 
+_LOOK_SECONDS = 0.25  # between two steps of a progress bar
 
-class Collection(Writing, Reading, Exploring, Indexing):
+
+class Collection(Uploading, Reading, Exploring, Indexing):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 
@@ -119,18 +124,31 @@ class Collection(Writing, Reading, Exploring, Indexing):
         self._handle.check_writable()
         self._state.store.checkpoint()
 
-    def wait_indexed(self, timeout: float | None = None) -> bool:
+    def wait_indexed(self, timeout: float | None = None, *, progress: bool = False) -> bool:
         """
         Wait until the graph covers every vector it should and declared indexes are built; False when timeout seconds passed before.
 
         Never needed for a right answer: what the graph does not cover is scanned, and a filter waits for the indexes it needs.
+        `progress=True` shows a bar (needs tqdm).
 
         >>> import vecdb
         >>> vecdb.Collection(dim=2).wait_indexed()
         True
         """
         self._handle.check()
-        return self._state.wait_indexed(None if timeout is None else convert.number(timeout, "timeout"))
+        limit = None if timeout is None else convert.number(timeout, "timeout")
+        if not check_progress(progress):
+            return self._state.wait_indexed(limit)
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        with progress_bar(left := self._state.info().tail, "index", shown=True) as advance:
+            while not self._state.wait_indexed(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+                now = self._state.info().tail
+                advance(left - now)
+                left = now
+                if time.monotonic() >= deadline:
+                    return False
+            advance(left)
+        return True
 
     def info(self) -> CollectionInfo:
         """

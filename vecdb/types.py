@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._columns import objects, pandas_column
+from vecdb._optional import needed
+
 if TYPE_CHECKING:
     import pandas
 
@@ -93,15 +96,15 @@ class Hits(list[Hit]):
 
         A payload key that is called like one of these becomes "payload.id", and so on.
         """
-        import pandas as pd
-
-        columns: dict[str, Any] = {"id": self.ids, "score": self.scores}
+        pd = needed("pandas", "to_pandas")
+        columns: dict[str, Any] = {"id": pandas_column(pd, self.ids), "score": pd.Series(self.scores, dtype="float64")}
         if any(hit.vector is not None for hit in self):
-            columns["vector"] = [hit.vector for hit in self]
+            columns["vector"] = pd.Series(objects([hit.vector for hit in self]), dtype=object)
         payloads = [hit.payload or {} for hit in self]
         for key in dict.fromkeys(key for payload in payloads for key in payload):
-            columns[f"payload.{key}" if key in columns else key] = [payload.get(key) for payload in payloads]
-        return pd.DataFrame(columns)
+            columns[f"payload.{key}" if key in columns else key] = pandas_column(pd, [payload.get(key) for payload in payloads])
+        frame: pandas.DataFrame = pd.DataFrame(columns)
+        return frame
 
 
 class Page(NamedTuple):
