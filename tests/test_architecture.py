@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
-    {"vecdb._interrupt", "vecdb._forked", "vecdb._background", "vecdb._optional", "vecdb._ordering", "vecdb._columns"},
+    {"vecdb._interrupt", "vecdb._forked", "vecdb._background", "vecdb._optional", "vecdb._ordering", "vecdb._columns", "vecdb._html"},
     {"vecdb.errors"},
 ]
 CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}

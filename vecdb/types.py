@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._columns import objects, pandas_column
+from vecdb._html import table
 from vecdb._optional import needed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PointId = int | str
 Payload = dict[str, Any]
+_SHOWN_COMPONENTS = 8
 MetricName = Literal["cosine", "dot", "l2"]
 
 
@@ -54,6 +56,13 @@ class Point:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        """
+        Return id, vector and payload; a long vector by its length.
+        """
+        unread = "" if self.has_vector_data else ", has_vector_data=False"
+        return f"Point(id={self.id!r}, vector={_shown_vector(self.vector)}, payload={self.payload!r}{unread})"
+
 
 @dataclass(slots=True)
 class Hit:
@@ -67,6 +76,14 @@ class Hit:
     score: float
     payload: Payload | None = None
     vector: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        """
+        Return id, score, and what was asked for.
+        """
+        payload = "" if self.payload is None else f", payload={self.payload!r}"
+        vector = "" if self.vector is None else f", vector={_shown_vector(self.vector)}"
+        return f"Hit(id={self.id!r}, score={self.score:.6g}{payload}{vector})"
 
 
 class Hits(list[Hit]):
@@ -89,6 +106,14 @@ class Hits(list[Hit]):
         The scores, best first.
         """
         return [hit.score for hit in self]
+
+    def _repr_html_(self) -> str:
+        """
+        Return a table for notebooks: rank, id, score, one column a payload key.
+        """
+        keys = list(dict.fromkeys(key for hit in self for key in hit.payload or {}))
+        rows = ([rank, hit.id, float(hit.score), *((hit.payload or {}).get(key) for key in keys)] for rank, hit in enumerate(self, 1))
+        return table(["", "id", "score", *keys], rows)
 
     def to_pandas(self) -> pandas.DataFrame:
         """
@@ -187,6 +212,23 @@ class CollectionInfo:
         )
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """
+        Return a table for notebooks.
+        """
+        rows: list[tuple[str, Any]] = [
+            ("points", f"{self.points:,}"),
+            ("vectors", f"{self.vectors:,}"),
+            ("not yet in the graph", f"{self.tail:,}"),
+            ("deleted", f"{self.deleted:,}"),
+            ("indexed keys", ", ".join(self.indexes) or "none"),
+            *((name, human_bytes(size)) for name, size in self.bytes.items() if size),
+            *((name.replace("_", " "), value) for name, value in self.wal.items()),
+        ]
+        if self.read_only is not None:
+            rows.append(("read-only", self.read_only))
+        return table(["", ""], rows, caption=self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
@@ -210,6 +252,12 @@ class IndexInfo:
         Whether the index was declared, so that it is kept and built ahead.
         """
         return self.kind is not None
+
+
+def _shown_vector(vector: Any) -> str:
+    if vector is None or len(vector) <= _SHOWN_COMPONENTS:
+        return repr(vector)
+    return f"<{len(vector)} components>"
 
 
 def human_bytes(size: int) -> str:
