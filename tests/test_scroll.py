@@ -43,16 +43,21 @@ def all_pages(points: Collection, **options: Any) -> list[Point]:
 
 def expected_order(model: dict[PointId, dict[str, Any]], order_by: str) -> list[PointId]:
     """
-    Sort by the plain rule: numbers only, the first of several in the direction, ties by id.
+    Sort by the plain rule: numbers, then the one time there is; the first of several in the direction, ties by id.
     """
     key, sign = order_by.removeprefix("-"), -1 if order_by.startswith("-") else 1
     valued = []
     for one, payload in model.items():
         values = payload.get(key, [])
-        numbers = [v for v in (values if isinstance(values, list) else [values]) if isinstance(v, (int, float)) and not isinstance(v, bool)]
-        if numbers:
-            valued.append((min(sign * v for v in numbers), ascending(one), one))
-    return [one for _, _, one in sorted(valued)]
+        for value in values if isinstance(values, list) else [values]:
+            if value == "2026-01-01":
+                valued.append((sign * 1e30, ascending(one), one))
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                valued.append((sign * value, ascending(one), one))
+    first: dict[PointId, None] = {}
+    for _, _, one in sorted(valued):
+        first.setdefault(one)
+    return list(first)
 
 
 def test_pages_come_by_ascending_id_and_end(points: Collection) -> None:
@@ -140,12 +145,19 @@ def test_pages_agree_with_a_dict_and_the_evaluator(where: str, path: Path, monke
     db = vecdb.open(":memory:" if where == "memory" else path)
     points = db.create_collection("p", dim=2)
     model: dict[PointId, dict[str, Any]] = {}
+    stars = [1, 1, 1, 1, 1, 1.0, 2, 2, 2, [1, 2], [2, 1, 3], 3, 2.5, "2026-01-01", ["2026-01-01", 4], 2**53, 2**53 + 1]
     ids: list[PointId] = [*rng.sample(range(10**6), 900), *(f"s{n}" for n in rng.sample(range(10**6), 300))]
+    if where == "memory":
+        ids = [one for one in ids if isinstance(one, int)]
     rng.shuffle(ids)
     for begin in range(0, len(ids), 400):
         batch = ids[begin : begin + 400]
         payloads = [
-            {"v": rng.choice([rng.randrange(50), rng.random() * 50, [rng.randrange(50), rng.randrange(50)], "x"]), "g": rng.randrange(20)}
+            {
+                "v": rng.choice([rng.randrange(50), rng.random() * 50, [rng.randrange(50), rng.randrange(50)], "x"]),
+                "g": rng.randrange(20),
+                "stars": rng.choice(stars),
+            }
             for _ in batch
         ]
         points.upsert(batch, None, payloads)
@@ -163,7 +175,7 @@ def test_pages_agree_with_a_dict_and_the_evaluator(where: str, path: Path, monke
         matching = {one: payload for one, payload in model.items() if matches(node, payload, id=one, has_vector=lambda _: False)}
         assert sorted(matching, key=ascending) == [point.id for point in all_pages(points, filter=filter, limit=150)]
         assert sorted(matching, key=ascending) == [point.id for point in points.scan(filter=filter)]
-        for order_by in ("v", "-v", "g"):
+        for order_by in ("v", "-v", "g", "-stars", "stars"):
             found = all_pages(points, filter=filter, order_by=order_by, limit=70)
             assert expected_order(matching, order_by) == [point.id for point in found]
             assert all(model[point.id] == point.payload for point in found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -116,6 +116,15 @@ def page_by_value(
     return list(zip(_whole(points), (one.value for one in found), strict=True))
 
 
+class _Start(NamedTuple):
+    """
+    Where to look from: beyond this value (None: from the first one), or beyond this id among those with the value.
+    """
+
+    value: SortKey | None = None
+    id: PointId | None = None
+
+
 class _ByValue:
     """
     Finds candidates in the order of their values.
@@ -126,72 +135,117 @@ class _ByValue:
         self._queries = queries
         self._node = node
         self._order = order
-        self._after = after
-        self.wanted = frozenset().union(*(keys(self._within(kind, None)) for kind in (NUMBERS, TIMES)))
+        self._after = _Start() if after is None else _Start(after.value, after.id)
+        self.wanted = frozenset().union(*(keys(self._within(kind, None, None)) for kind in (NUMBERS, TIMES)))
 
     def first(self, kind: int, count: int) -> list[_Found]:
         """
         Return the first count candidates of a kind of values.
         """
-        candidates = self._queries.select(self._within(kind, None))
-        if len(candidates) > max(_FEW, 8 * count):
-            for bound in self._bounds(kind, candidates, count):
-                found = self._sorted(kind, self._queries.select(self._within(kind, bound)), bound)
-                if len(found) >= count:
-                    return found[:count]
-        return self._sorted(kind, candidates, None)[:count]
+        start = self._after if self._after.value is not None and self._after.value[0] == kind else _Start()
+        found: list[_Found] = []
+        while True:
+            want = count - len(found)
+            candidates = self._queries.select(self._within(kind, start.value, None))
+            if len(candidates) <= max(_FEW, 8 * want):
+                return (found + self._sorted(kind, candidates, start, None))[:count]
+            places = np.unique(np.linspace(0, len(candidates) - 1, _SAMPLE).astype(np.int64))
+            values = [one.value for one in self._sorted(kind, candidates[places], start, None)]
+            place = 3 + 2 * want * len(values) // len(candidates)
+            if place >= len(values) or values[place] != values[0]:
+                return (found + self._up_to_bound(kind, candidates, start, values, want))[:count]
+            # Many have the first value: what comes before it is sorted, those that have it are taken by their ids.
+            level = values[0]
+            nearer = self._queries.select(self._within(kind, start.value, level, level_too=False))
+            before = self._sorted(kind, nearer, start, level, level_too=False)
+            found += before + self._level(kind, start, level, want - len(before))
+            if len(found) >= count:
+                return found[:count]
+            start = _Start(level)
 
-    def _within(self, kind: int, bound: SortKey | None) -> Node:
+    def _up_to_bound(self, kind: int, candidates: NDArray[np.uint32], start: _Start, values: list[SortKey], want: int) -> list[_Found]:
         """
-        Return the filter whose points have a value of a kind from the position on, up to a bound.
+        Return at least `want` candidates if there are as many: those up to a bound that a sample gives, which is tried farther and farther.
         """
-        low, high = _ENDS[kind]
-        first = self._after.value if self._after is not None else None
-        if self._order.descending:
-            low = low if bound is None else _shown(bound)
-            high = _shown(first) if first is not None and first[0] == kind else high
-        else:
-            low = _shown(first) if first is not None and first[0] == kind else low
-            high = high if bound is None else _shown(bound)
-        return self._node & F(str(self._order.key)).range(gte=low, lte=high)
-
-    def _bounds(self, kind: int, candidates: NDArray[np.uint32], count: int) -> Iterator[SortKey]:
-        """
-        Yield values, each farther than the one before, of which the first has probably twice as many candidates before it as are needed.
-        """
-        places = np.linspace(0, len(candidates) - 1, _SAMPLE).astype(np.int64)
-        values = [one.value for one in self._sorted(kind, candidates[np.unique(places)], None)]
-        place = 3 + 2 * count * len(values) // len(candidates)
+        place = 3 + 2 * want * len(values) // len(candidates)
         while place < len(values) // 2:
-            yield values[place]
+            bound = values[place]
+            found = self._sorted(kind, self._queries.select(self._within(kind, start.value, bound)), start, bound)
+            if len(found) >= want:
+                return found
             place *= 4
+        return self._sorted(kind, candidates, start, None)
 
-    def _sorted(self, kind: int, candidates: NDArray[np.uint32], bound: SortKey | None) -> list[_Found]:
+    def _level(self, kind: int, start: _Start, level: SortKey, want: int) -> list[_Found]:
         """
-        Return the candidates in order: those sorted by a value of the kind, beyond the position, not beyond the bound.
+        Return the first `want` candidates with this very value.
+        """
+        having = self._queries.select(self._node & F(str(self._order.key)).range(gte=_shown(level), lte=_shown(level)))
+        ids = self._state.core.get_ids(having)
+        beyond = start.id if start.value == level else None
+        taken = max(want, 0)
+        while taken:
+            nearest = having[_first_ids(ids, beyond, taken)]
+            found = [one for one in self._sorted(kind, nearest, start, None) if one.value == level]
+            # Some may have the value among others by which they come earlier or later.
+            if len(found) >= want or len(nearest) < taken:
+                return found[:want]
+            taken *= 4
+        return []
+
+    def _within(self, kind: int, start: SortKey | None, bound: SortKey | None, *, level_too: bool = True) -> Node:
+        """
+        Return the filter whose points have a value of a kind from a start on, up to a bound, or before it.
+        """
+        first, last = (_shown(value) if value is not None else end for value, end in zip((start, bound), self._ends(kind), strict=True))
+        names = ("lte", "gte" if level_too else "gt") if self._order.descending else ("gte", "lte" if level_too else "lt")
+        return self._node & F(str(self._order.key)).range(**dict(zip(names, (first, last), strict=True)))
+
+    def _ends(self, kind: int) -> tuple[Any, Any]:
+        low, high = _ENDS[kind]
+        return (high, low) if self._order.descending else (low, high)
+
+    def _sorted(
+        self, kind: int, candidates: NDArray[np.uint32], start: _Start, bound: SortKey | None, *, level_too: bool = True
+    ) -> list[_Found]:
+        """
+        Return the candidates in order: those sorted by a value of the kind, beyond the start, not beyond the bound, or before it.
         """
         found: list[_Found] = []
-        descending = self._order.descending
         for begin in range(0, len(candidates), _CHUNK):
             block = candidates[begin : begin + _CHUNK]
             raws = self._state.store.payloads_of(block.tolist())
             for one, offset, raw in zip(self._state.core.get_ids(block), block.tolist(), raws, strict=True):
                 value = None if raw is None else self._order.value_of(decode_payload(raw))
-                if value is None or value[0] != kind or not self._is_beyond(value, one):
+                if value is None or value[0] != kind or not self._is_beyond(value, one, start):
                     continue
-                if bound is None or (value >= bound if descending else value <= bound):
+                if bound is None or self._is_before(value, bound) or (level_too and value == bound):
                     found.append(_Found(value, one, offset))
         found.sort(key=lambda one: id_order(one.id))
-        found.sort(key=lambda one: one.value, reverse=descending)
+        found.sort(key=lambda one: one.value, reverse=self._order.descending)
         return found
 
-    def _is_beyond(self, value: SortKey, one: PointId) -> bool:
-        after = self._after
-        if after is None or after.value is None:
+    def _is_before(self, value: SortKey, other: SortKey) -> bool:
+        return value > other if self._order.descending else value < other
+
+    def _is_beyond(self, value: SortKey, one: PointId, start: _Start) -> bool:
+        if start.value is None:
             return True
-        if value == after.value:
-            return id_order(one) > id_order(after.id)
-        return value < after.value if self._order.descending else value > after.value
+        if value == start.value:
+            return start.id is not None and id_order(one) > id_order(start.id)
+        return self._is_before(start.value, value)
+
+
+def _first_ids(ids: list[PointId], beyond: PointId | None, count: int) -> NDArray[np.int64]:
+    """
+    Return the places of the first count ids, of those beyond one.
+    """
+    if not isinstance(beyond, str) and set(map(type, ids)) == {int}:
+        numbers = np.array(ids, dtype=np.uint64)
+        places = np.arange(len(ids)) if beyond is None else np.flatnonzero(numbers > beyond)
+        return places[np.argpartition(numbers[places], count - 1)[:count]] if len(places) > count else places
+    known = (place for place, one in enumerate(ids) if beyond is None or id_order(one) > id_order(beyond))
+    return np.array(heapq.nsmallest(count, known, key=lambda place: id_order(ids[place])), dtype=np.int64)
 
 
 def _shown(value: SortKey) -> object:
