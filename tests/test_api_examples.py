@@ -244,6 +244,16 @@ def test_recommend_groups_and_explain(products: Collection) -> None:
     assert (plan.cardinality, plan.selectivity) == (2, 0.5)
 
 
+def test_named_vectors(db: Database) -> None:
+    films = db.create_collection("films", vectors={"title": vecdb.VectorConfig(2), "image": vecdb.VectorConfig(3, metric="dot")})
+    films.upsert([1, 2], {"title": np.eye(2), "image": [None, [1.0, 2.0, 3.0]]})
+    films.update(1, {"image": [3.0, 2.0, 1.0]})
+    assert {name: vector.tolist() for name, vector in films[1].vector.items()} == {"title": [1.0, 0.0], "image": [3.0, 2.0, 1.0]}
+    assert films.search([0.0, 1.0], k=1, using="title").ids == [2]
+    with pytest.raises(vecdb.InvalidArgument, match="using"):
+        films.search([0.0, 1.0])
+
+
 # ---- filters ----
 
 ENDED = {"exterior": {"points": [{"lat": a, "lon": b} for a, b in ((51, -1), (52, -1), (52, 1), (51, 1), (51, -1))]}}

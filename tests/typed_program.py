@@ -125,6 +125,12 @@ def main(path: Path) -> None:
         assert [db[name].dim for name in db] == [2]
         db.refresh()
         db.drop_collection("products")
+        films = db.create_collection("films", vectors={"title": vecdb.VectorConfig(2), "poster": vecdb.VectorConfig(3, metric="l2")})
+        films.upsert([1, 2], {"title": np.eye(2), "poster": [None, [0.1, 0.2, 0.3]]})
+        found: Hits = films.search([1.0, 0.0], using="title")
+        dims: dict[str, int] = {name: config.dim for name, config in films.vectors.items()}
+        assert found.ids == [1, 2]
+        assert dims == {"title": 2, "poster": 3}
     alone = vecdb.Collection(dim=2, metric="l2")
     try:
         alone["nobody"]

@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point
+from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point, VectorConfig
 
 __version__ = "0.1.0"
 
@@ -55,5 +55,6 @@ __all__ = [
     "ReadOnly",
     "StorageError",
     "VecdbError",
+    "VectorConfig",
     "open",
 ]

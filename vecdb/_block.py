@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._resolve import Known, Resolved, no_effects
+from vecdb._resolve import Known, ReadRows, Resolved, no_effects
 from vecdb.errors import InvalidArgument
 from vecdb.storage.effects import MAX_CALL_BYTES, Effects, FieldRows
 from vecdb.types import PointId
@@ -71,6 +71,29 @@ class Pending:
         Return those of the ids that exist now.
         """
         return [one for one, offset in zip(ids, self.offsets_of(ids), strict=True) if offset is not None]
+
+    def rows_of(
+        self, ids: Sequence[PointId], offsets: Sequence[int], field: int, read: ReadRows
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """
+        Return the vectors of points as they are now.
+        """
+        known = [self._entries.get(one) for one in ids]
+        # A point whose payload alone was written here is where it was before.
+        patched = [one for one, entry in zip(ids, known, strict=True) if entry is not None and entry.put is None]
+        before = iter(self.base.offsets_of(patched))
+        below = [next(before) if entry is not None and entry.put is None else offset for entry, offset in zip(known, offsets, strict=True)]
+        stored = [place for place, entry in enumerate(known) if entry is None or entry.put is None]
+        rows, present = self.base.rows_of([ids[place] for place in stored], [below[place] or 0 for place in stored], field, read)
+        all_rows = np.zeros((len(ids), rows.shape[1]), dtype=np.float32)
+        has_one = np.zeros(len(ids), dtype=np.uint8)
+        all_rows[stored], has_one[stored] = rows, present
+        wanted = {entry.put: place for place, entry in enumerate(known) if entry is not None and entry.put is not None}
+        for puts, given in self._rows.get(field, ()):
+            for position in np.flatnonzero(np.isin(puts, list(wanted))).tolist():
+                place = wanted[int(puts[position])]
+                all_rows[place], has_one[place] = given[position], 1
+        return all_rows, has_one
 
     def take(self, resolved: Resolved) -> None:
         """

@@ -7,20 +7,22 @@ Arguments are checked here; `_recommend` and `_groups` do the work. Nothing here
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecdb._convert import flag, number, whole
+from vecdb._convert import as_queries, flag, number, whole
 from vecdb._groups import search_groups
 from vecdb._indexing import as_key
-from vecdb._query import FilterLike, read_vectors
+from vecdb._query import FilterLike
 from vecdb._recommend import Examples, as_examples, average_query, best_score, gather
 from vecdb._results import keep_by_threshold, ranked_hits
 from vecdb._searching import MAX_K, Searching, beam, payload_columns
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import F, Node, parse
+from vecdb.storage.framing import FieldSpec
 from vecdb.types import Group, Hits, PointId
 
 Strategy = Literal["average_vector", "best_score"]
@@ -61,10 +63,10 @@ class Exploring(Searching):
         >>> points.recommend("a", k=1).ids, points.recommend(["a", [1.0, 0.2]], negative="c", k=5, strategy="best_score").ids
         (['b'], ['b'])
         """
-        self._check_using(using)
+        spec = self._spec(using)
         if strategy not in ("average_vector", "best_score"):
             raise InvalidArgument(f"strategy is {strategy!r}, expected 'average_vector' or 'best_score'")
-        examples = self._examples(positive, negative)
+        examples = self._examples(positive, negative, spec)
         node = parse(filter)
         if examples.ids:
             node = node & ~F.has_id(examples.ids)
@@ -92,11 +94,11 @@ class Exploring(Searching):
             examples,
             whole(k, "k", 1, MAX_K) + skipped,
             filter=node,
-            spec=self._field,
+            spec=spec,
             ef=beam(ef),
             exact=flag(exact, "exact"),
         )
-        rows = read_vectors(self._state.core, self._field.number, ranked.offsets) if flag(with_vectors, "with_vectors") else None
+        rows = self._fields.read(self._state.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
         shown = columns is not None or bool(with_payload)
         hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads if shown else None, columns, rows)
         return keep_by_threshold(Hits(hits[skipped:]), threshold, "dot")
@@ -110,19 +112,23 @@ class Exploring(Searching):
             raise InvalidArgument(f"the examples cancel each other out, their query is the zero vector: {error}") from None
         return hits
 
-    def _examples(self, positive: object, negative: object) -> Examples:
-        positives, ids = gather(as_examples(positive, "positive"), "positive", self._field, self._example_vectors)
-        negatives, others = gather(as_examples(negative, "negative"), "negative", self._field, self._example_vectors)
+    def _examples(self, positive: object, negative: object, spec: FieldSpec) -> Examples:
+        vectors_of = partial(self._example_vectors, spec)
+        positives, ids = gather(as_examples(positive, "positive"), "positive", spec, vectors_of)
+        negatives, others = gather(as_examples(negative, "negative"), "negative", spec, vectors_of)
         return Examples(positives, negatives, [*ids, *others])
 
-    def _example_vectors(self, ids: list[PointId]) -> list[NDArray[np.float32]]:
+    def _example_vectors(self, spec: FieldSpec, ids: list[PointId]) -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = []
-        for one, point in zip(ids, self._queries.points(ids, field=self._field.number, with_vectors=True), strict=True):
+        for one, point in zip(ids, self._queries.points(ids, with_vectors=True), strict=True):
             if point is None:
                 raise NotFound(f"no point with id {one!r} in collection {self._state.name!r}: examples must exist")
-            if point.vector is None:
-                raise InvalidArgument(f"the point with id {one!r} has no vector: it cannot be an example")
-            found.append(point.vector)
+            vector = self._fields.of(point.vector, spec)
+            if vector is None:
+                raise InvalidArgument(
+                    f"the point with id {one!r} has no vector{f' {spec.name!r}' if spec.name else ''}: it cannot be an example"
+                )
+            found.append(vector)
         return found
 
     def search_groups(
@@ -153,9 +159,10 @@ class Exploring(Searching):
         >>> [(group.key, group.hits.ids) for group in points.search_groups([1.0, 0.0], "shop", group_size=1)]
         [('x', [1]), ('y', [3])]
         """
-        rows, single = self._checked_queries(query, using)
+        spec = self._spec(using)
+        rows, single = as_queries(query, dim=spec.dim, metric=spec.metric)
         if not single:
-            raise InvalidArgument(f"the query has shape {rows.shape}, expected one query of {self._field.dim} numbers: group one at a time")
+            raise InvalidArgument(f"the query has shape {rows.shape}, expected one query of {spec.dim} numbers: group one at a time")
         if isinstance(filter, (list, tuple)):
             raise InvalidArgument("filter is a list, expected one filter: there is one query")
         skipped = whole(offset, "offset", 0, MAX_K)
@@ -184,6 +191,6 @@ class Exploring(Searching):
             self._queries.terms_at(key),
             whole(groups, "groups", 1, MAX_K) + skipped,
             whole(group_size, "group_size", 1, MAX_K),
-            smaller=self._field.metric == "l2",
+            smaller=spec.metric == "l2",
         )
         return chosen[skipped:]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vecdb._columns import are_exact, int_width, objects, pandas_column
+from vecdb._fields import Fields
 from vecdb._optional import needed
 from vecdb.errors import InvalidArgument
 from vecdb.types import Point
@@ -65,14 +66,14 @@ def pandas_frame(table: Table) -> Any:
     return pandas.DataFrame(columns)
 
 
-def arrow_table(table: Table, dim: int) -> Any:
+def arrow_table(table: Table, fields: Fields) -> Any:
     """
     Return a pyarrow Table; raises InvalidArgument for a column whose values have no one Arrow type.
     """
     arrow = needed("pyarrow", "to_arrow")
     columns = {ID: _arrow_column(arrow, ID, table.ids)}
     if table.vectors is not None:
-        columns[VECTOR] = _arrow_vectors(arrow, table.vectors, dim)
+        columns[VECTOR] = _arrow_vectors(arrow, table.vectors, fields)
     columns.update((key, _arrow_column(arrow, key, values)) for key, values in table.payload.items())
     return arrow.table(columns)
 
@@ -95,7 +96,12 @@ def _arrow_column(arrow: Any, key: str, values: Sequence[Any]) -> Any:
     raise InvalidArgument(f"{what} {problem}: a column of Arrow has one type, use to_pandas() or scan()")
 
 
-def _arrow_vectors(arrow: Any, vectors: Sequence[Any], dim: int) -> Any:
+def _arrow_vectors(arrow: Any, vectors: Sequence[Any], fields: Fields) -> Any:
+    columns = [_arrow_rows(arrow, [fields.of(vector, spec) for vector in vectors], spec.dim) for spec in fields.specs]
+    return arrow.StructArray.from_arrays(columns, [spec.name for spec in fields.specs]) if fields.are_named else columns[0]
+
+
+def _arrow_rows(arrow: Any, vectors: Sequence[Any], dim: int) -> Any:
     present = np.array([vector is not None for vector in vectors], dtype=bool)
     rows = np.zeros((len(vectors), dim), dtype=np.float32)
     if present.any():

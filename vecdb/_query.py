@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._fields import Fields
 from vecdb._state import CollectionState
 from vecdb.filters import IndexKey, KeyPath, Node, Program, Term, keys, lower, matches, parse
-from vecdb.index import CoreIndex, SearchResult
+from vecdb.index import SearchResult
 from vecdb.storage.codec import decode_payload
 from vecdb.types import Plan, Point, PointId
 
@@ -79,6 +80,7 @@ class Queries:
     """
 
     def __init__(self, state: CollectionState) -> None:
+        self.fields = Fields(state.fields)
         self._state = state
         self._resolver = _Resolver(state)
         self._programs: OrderedDict[Node, tuple[int, Program]] = OrderedDict()
@@ -178,29 +180,27 @@ class Queries:
 
     # ---- points ----
 
-    def points(self, ids: Sequence[PointId], *, field: int, with_vectors: bool) -> list[Point | None]:
+    def points(self, ids: Sequence[PointId], *, with_vectors: bool) -> list[Point | None]:
         """
         Return the points with these ids, in their order, None where there is none.
         """
-        return self._state.whole(lambda: self._points(ids, field, with_vectors=with_vectors))
+        return self._state.whole(lambda: self._points(ids, with_vectors=with_vectors))
 
-    def _points(self, ids: Sequence[PointId], field: int, *, with_vectors: bool) -> list[Point | None]:
+    def _points(self, ids: Sequence[PointId], *, with_vectors: bool) -> list[Point | None]:
         found = self._state.store.offsets_of(ids)
         rows = [row for row, offset in enumerate(found) if offset is not None]
         offsets = [offset for offset in found if offset is not None]
         points: list[Point | None] = [None] * len(ids)
-        for row, point in zip(
-            rows, self.points_at([ids[row] for row in rows], offsets, field=field, with_vectors=with_vectors), strict=True
-        ):
+        for row, point in zip(rows, self.points_at([ids[row] for row in rows], offsets, with_vectors=with_vectors), strict=True):
             points[row] = point
         return points
 
-    def points_at(self, ids: Sequence[PointId], offsets: Sequence[int], *, field: int, with_vectors: bool) -> list[Point | None]:
+    def points_at(self, ids: Sequence[PointId], offsets: Sequence[int], *, with_vectors: bool) -> list[Point | None]:
         """
         Return the points at these offsets of theirs; None for one that is a tombstone by now, so that the read is to be repeated.
         """
         raws = self._state.store.payloads_of(offsets)
-        vectors = read_vectors(self._state.core, field, offsets) if with_vectors else [None] * len(ids)
+        vectors = self.fields.read(self._state.core, offsets) if with_vectors else [None] * len(ids)
         return [
             None if raw is None else Point(one, vector, decode_payload(raw), with_vectors)
             for one, vector, raw in zip(ids, vectors, raws, strict=True)
@@ -241,14 +241,6 @@ class Queries:
         result, raws = self.with_program(filter, read, lambda found: found[1].keys())
         # A tombstone among the hits (None) means that a write crossed the read, which was then repeated.
         return result, {offset: raw for offset, raw in raws.items() if raw is not None}
-
-
-def read_vectors(core: CoreIndex, field: int, offsets: Sequence[int] | NDArray[np.uint32]) -> list[NDArray[np.float32] | None]:
-    """
-    Return copies of the vectors of offsets, None where there is none.
-    """
-    rows, present = core.get_rows(field, np.asarray(offsets, dtype=np.uint32))
-    return [row.copy() if has_one else None for row, has_one in zip(rows, present.tolist(), strict=True)]
 
 
 def hit_offsets(result: SearchResult) -> set[int]:

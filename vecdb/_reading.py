@@ -78,7 +78,7 @@ class Reading(Held):
         True
         """
         self._handle.check()
-        return self._queries.points([convert.as_id(id)], field=self._field.number, with_vectors=True)[0]
+        return self._queries.points([convert.as_id(id)], with_vectors=True)[0]
 
     def get_many(self, ids: object, *, with_vectors: bool = True) -> list[Point | None]:
         """
@@ -91,7 +91,7 @@ class Reading(Held):
         [None, 1]
         """
         self._handle.check()
-        return self._queries.points(convert.as_ids(ids), field=self._field.number, with_vectors=with_vectors)
+        return self._queries.points(convert.as_ids(ids), with_vectors=with_vectors)
 
     def __getitem__(self, id: object) -> Point:
         """
@@ -147,7 +147,7 @@ class Reading(Held):
         most = whole(limit, "limit", 1, _MAX_LIMIT)
         order = None if order_by is None else Order.parse(order_by)
         position = None if after is None else Position.decode(after, None if order is None else order.text)
-        read = partial(self._queries.points_at, field=self._field.number, with_vectors=flag(with_vectors, "with_vectors"))
+        read = partial(self._queries.points_at, with_vectors=flag(with_vectors, "with_vectors"))
         # One more than asked for tells whether there is a next page.
         if order is None:
             points = page_by_id(self._state, self._queries, node, None if position is None else position.id, most + 1, read)
@@ -175,7 +175,7 @@ class Reading(Held):
         return self._scanned(Scan.begin(self._state, self._queries, filter), size, with_vectors=vectors)
 
     def _scanned(self, scan: Scan, size: int, *, with_vectors: bool) -> Iterator[Point]:
-        for batch in scan.batches(size, field=self._field.number, with_vectors=with_vectors):
+        for batch in scan.batches(size, with_vectors=with_vectors):
             yield from batch
             self._handle.check()
 
@@ -211,7 +211,7 @@ class Reading(Held):
         >>> table.column_names, table["n"].to_pylist(), str(table["vector"].type)
         (['id', 'vector', 'n'], [1, None], 'fixed_size_list<item: float>[2]')
         """
-        table: pyarrow.Table = arrow_table(self._table(filter, with_vectors=with_vectors), self._field.dim)
+        table: pyarrow.Table = arrow_table(self._table(filter, with_vectors=with_vectors), self._fields)
         return table
 
     def _table(self, filter: FilterLike, *, with_vectors: bool) -> Table:

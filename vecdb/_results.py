@@ -20,7 +20,7 @@ def as_hits(
     ids: Sequence[Sequence[PointId]],
     raws: Mapping[int, bytes],
     columns: frozenset[str] | None,
-    vectors: Sequence[NDArray[np.float32]] | None,
+    vectors: Sequence[Sequence[Any]] | None,
 ) -> Iterator[Hits]:
     """
     Yield the hits of each query; each hit gets a payload of its own.
@@ -33,7 +33,7 @@ def as_hits(
                 ids[query][row],
                 scores[row],
                 _payload(raws[offset], columns) if raws else None,
-                vectors[query][row].copy() if vectors is not None else None,
+                vectors[query][row] if vectors is not None else None,
             )
             for row, offset in enumerate(offsets)
         )
@@ -44,7 +44,7 @@ def ranked_hits(
     scores: Sequence[float],
     raws: Sequence[bytes | None] | None,
     columns: frozenset[str] | None,
-    vectors: Sequence[NDArray[np.float32] | None] | None,
+    vectors: Sequence[Any] | None,
 ) -> Hits:
     """
     Return the hits of a ranking that was made outside of the core; raws None means no payloads.

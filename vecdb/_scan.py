@@ -13,8 +13,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._fields import Fields
 from vecdb._ordering import id_order
-from vecdb._query import FilterLike, Queries, read_vectors
+from vecdb._query import FilterLike, Queries
 from vecdb._state import CollectionState
 from vecdb.filters import Filter, keys, parse
 from vecdb.index import CoreIndex
@@ -31,8 +32,9 @@ class Scan:
     One state, and which of its points match.
     """
 
-    def __init__(self, core: CoreIndex, view: View, matching: NDArray[np.uint32] | None, live: int) -> None:
+    def __init__(self, core: CoreIndex, fields: Fields, view: View, matching: NDArray[np.uint32] | None, live: int) -> None:
         self._core = core
+        self._fields = fields
         self._view = view
         self._matching = matching
         self._live = live
@@ -48,14 +50,14 @@ class Scan:
         def read() -> Scan:
             view = state.store.view()
             try:
-                return cls(state.core, view, None if everything else queries.select(node), state.store.live_count)
+                return cls(state.core, queries.fields, view, None if everything else queries.select(node), state.store.live_count)
             except BaseException:
                 view.close()
                 raise
 
         return queries.in_one_state(keys(node), read)
 
-    def batches(self, size: int, *, field: int, with_vectors: bool) -> Iterator[list[Point]]:
+    def batches(self, size: int, *, with_vectors: bool) -> Iterator[list[Point]]:
         """
         Yield the points, size at a time.
         """
@@ -63,7 +65,7 @@ class Scan:
             places = self._places()
             while some := list(islice(places, size)):
                 offsets = [offset for _, offset in some]
-                vectors = read_vectors(self._core, field, offsets) if with_vectors else [None] * len(some)
+                vectors = self._fields.read(self._core, offsets) if with_vectors else [None] * len(some)
                 payloads = self._view.payloads_of(offsets)
                 yield [
                     Point(one, vector, decode_payload(raw), with_vectors)

@@ -19,6 +19,7 @@ from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node, parse
+from vecdb.storage.framing import FieldSpec
 from vecdb.types import Hits, Plan
 
 MAX_K = 2**31 - 1
@@ -106,7 +107,8 @@ class Searching(Held):
         >>> [(hit.id, round(hit.score, 2)) for hit in points.search([1.0, 0.0], filter=F("n") == 2)]
         [('b', 0.0)]
         """
-        rows, single = self._checked_queries(query, using)
+        spec = self._spec(using)
+        rows, single = convert.as_queries(query, dim=spec.dim, metric=spec.metric)
         wanted = whole(k, "k", 1, MAX_K)
         skipped = whole(offset, "offset", 0, MAX_K)
         columns = payload_columns(with_payload)
@@ -115,12 +117,18 @@ class Searching(Held):
         answers: dict[int, Hits] = {}
         for places, one_filter in self._by_filter(len(rows), filter):
             result, raws = self._nearest(
-                picked(rows, places), wanted + skipped, one_filter, ef, exact=exact, with_payload=columns is not None or bool(with_payload)
+                spec,
+                picked(rows, places),
+                wanted + skipped,
+                one_filter,
+                ef,
+                exact=exact,
+                with_payload=columns is not None or bool(with_payload),
             )
             vectors = self._vectors_of(result.offsets, result.counts) if with_rows else None
             ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts)
             for place, hits in zip(places, as_hits(result, ids, raws, columns, vectors), strict=True):
-                answers[place] = keep_by_threshold(Hits(hits[skipped:]), threshold, self._field.metric)
+                answers[place] = keep_by_threshold(Hits(hits[skipped:]), threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
     def knn(
@@ -146,10 +154,11 @@ class Searching(Held):
         >>> ids.tolist(), scores.round(2).tolist()
         ([[7, 8]], [[0.0, 1.409999966621399]])
         """
-        rows, _ = self._checked_queries(queries, using)
+        spec = self._spec(using)
+        rows, _ = convert.as_queries(queries, dim=spec.dim, metric=spec.metric)
         wanted = whole(k, "k", 1, MAX_K)
         results = [
-            (places, self._nearest(picked(rows, places), wanted, one_filter, ef, exact=exact, with_payload=False)[0])
+            (places, self._nearest(spec, picked(rows, places), wanted, one_filter, ef, exact=exact, with_payload=False)[0])
             for places, one_filter in self._by_filter(len(rows), filter)
         ]
         wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
@@ -165,14 +174,12 @@ class Searching(Held):
             ids[places], scores[places] = some_ids, some_scores
         return ids, scores
 
-    def _checked_queries(self, query: object, using: str | None) -> tuple[NDArray[np.float32], bool]:
-        self._check_using(using)
-        return convert.as_queries(query, dim=self._field.dim, metric=self._field.metric)
-
-    def _check_using(self, using: str | None) -> None:
+    def _spec(self, using: object) -> FieldSpec:
+        """
+        Return the field to search, once it is clear that the collection may be read.
+        """
         self._handle.check()
-        if using is not None and using != self._field.name:
-            raise InvalidArgument(f"using is {using!r}, but this collection has one vector without a name: leave using out")
+        return self._fields.using(using)
 
     def _by_filter(self, count: int, filter: Any) -> Iterator[tuple[list[int], FilterLike]]:
         """
@@ -191,25 +198,24 @@ class Searching(Held):
         for shared, some in places.items():
             yield some, shared
 
-    def _nearest(self, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool) -> Any:
+    def _nearest(
+        self, spec: FieldSpec, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool
+    ) -> Any:
         return self._queries.nearest(
             rows,
             k,
             filter=filter,
-            field=self._field.number,
+            field=spec.number,
             ef=beam(ef),
             exact=flag(exact, "exact"),
             threads=self._state.threads,
             with_payload=with_payload,
         )
 
-    def _vectors_of(self, offsets: NDArray[np.uint32], counts: NDArray[np.uint32]) -> list[NDArray[np.float32]]:
-        return [
-            self._state.core.get_rows(self._field.number, np.ascontiguousarray(row[: int(count)]))[0]
-            for row, count in zip(offsets, counts, strict=True)
-        ]
+    def _vectors_of(self, offsets: NDArray[np.uint32], counts: NDArray[np.uint32]) -> list[list[Any]]:
+        return [self._fields.read(self._state.core, row[: int(count)]) for row, count in zip(offsets, counts, strict=True)]
 
-    def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None) -> Plan:
+    def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None, using: str | None = None) -> Plan:
         """
         Return how a search with this filter would run, and the figures behind it.
 
@@ -218,7 +224,7 @@ class Searching(Held):
         'empty'
         """
         self._handle.check()
-        return self._queries.explain(filter, whole(k, "k", 1, MAX_K), field=self._field.number, ef=beam(ef))
+        return self._queries.explain(filter, whole(k, "k", 1, MAX_K), field=self._spec(using).number, ef=beam(ef))
 
 
 def picked(rows: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float32]:

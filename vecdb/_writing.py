@@ -13,7 +13,7 @@ from typing import Any
 from vecdb import _convert as convert
 from vecdb._handle import Held
 from vecdb._query import FilterLike
-from vecdb._resolve import Known, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
+from vecdb._resolve import Known, Resolved, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import parse
 from vecdb.storage.codec import encode_payload
@@ -31,7 +31,8 @@ class Writing(Held):
         Write points, replacing those that exist: the whole batch, durable on return, or nothing.
 
         `ids`: one id or n of them; `vectors`: (n, dim) numbers, None for points without one (or 1-D for one id); `payloads`: n dicts or
-        None. Of an id that stands twice the last wins. Raises InvalidArgument naming the row at fault.
+        None. With named vectors a dict of such arrays, where a name left out is absent. Of an id that stands twice the last wins. Raises
+        InvalidArgument naming the row at fault.
 
         >>> import vecdb
         >>> points = vecdb.Collection(dim=2)
@@ -60,16 +61,16 @@ class Writing(Held):
         known = convert.as_ids(ids)
         rows = self._rows(vectors, len(known), single=single)
         encoded = [encode_payload(payload) for payload in convert.as_payloads(payloads, len(known), single=single)]
-        self._state.write(
-            lambda overlay, offset: resolve_upsert(overlay, offset, known, {self._field.number: rows}, encoded, must_be_new=must_be_new)
-        )
+        self._state.write(lambda overlay, offset: resolve_upsert(overlay, offset, known, rows, encoded, must_be_new=must_be_new))
 
-    def _rows(self, vectors: object, count: int, *, single: bool) -> FieldRows:
+    def _rows(self, vectors: object, count: int, *, single: bool) -> dict[int, FieldRows]:
         """
         Return checked rows; in a block they are the block's own, since the caller may change an array before it ends.
         """
-        positions, rows = convert.as_rows(vectors, count, dim=self._field.dim, metric=self._field.metric, single=single)
-        return FieldRows(positions, rows.copy() if self._state.blocks.open is not None else rows)
+        checked = self._fields.rows(vectors, count, single=single)
+        if self._state.blocks.open is None:
+            return checked
+        return {field: FieldRows(given.positions, given.rows.copy()) for field, given in checked.items()}
 
     def upsert_points(self, points: Iterable[Point]) -> None:
         """
@@ -113,7 +114,16 @@ class Writing(Held):
         known = convert.as_ids(ids)
         rows = self._rows(vectors, len(known), single=single)
         merged = None if payloads is None else convert.as_payloads(payloads, len(known), single=single)
-        self._state.write(lambda overlay, offset: resolve_update(overlay, offset, known, rows, merged, field=self._field.number))
+
+        def resolve(overlay: Known, offset: int) -> Resolved:
+            if len(self._fields.specs) > 1:
+                self._state.settle()  # the vectors that stay are read from the core
+            core = self._state.core
+            return resolve_update(
+                overlay, offset, known, rows, merged, fields=[spec.number for spec in self._fields.specs], read=core.get_rows
+            )
+
+        self._state.write(resolve)
 
     def set_payload(self, payload: Mapping[str, Any], *, ids: object = None, filter: FilterLike = None, replace: bool = False) -> int:
         """

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vecdb import _convert as convert
-from vecdb._assemble import field_options, memory_state
+from vecdb._assemble import all_field_options, memory_state
 from vecdb._exploring import Exploring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
@@ -22,7 +22,7 @@ from vecdb._query import Queries
 from vecdb._reading import Reading
 from vecdb._state import CollectionState
 from vecdb._upload import Uploading
-from vecdb.types import CollectionInfo, MetricName
+from vecdb.types import CollectionInfo, MetricName, VectorConfig
 
 _LOOK_SECONDS = 0.25  # between two steps of a progress bar
 
@@ -33,7 +33,8 @@ class Collection(Uploading, Reading, Exploring, Indexing):
 
     `vecdb.Collection(dim=3)` is kept in memory only; collections on disk come from a `Database`. Options: `metric` is "cosine", "dot" or
     "l2"; `m` (links a point) and `ef_construction` (beam width while linking) trade memory and indexing time for recall; `seed` makes the
-    graph reproducible; `metadata` is a small JSON object of yours. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and
+    graph reproducible; `metadata` is a small JSON object of yours; `vectors` makes several named vectors a point, each with a
+    `VectorConfig` of its own, instead of `dim`. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and
     scans rank, beside the float32 rows that give every score; None does without. Raises InvalidArgument for options out of range.
 
     Vectors are finite float32 with a norm of at most 1e18 (under cosine at least 1e-18), so that no score over- or underflows.
@@ -47,18 +48,19 @@ class Collection(Uploading, Reading, Exploring, Indexing):
 
     def __init__(
         self,
-        dim: int,
+        dim: int | None = None,
         *,
         metric: MetricName = "cosine",
         m: int = 16,
         ef_construction: int = 200,
         quantization: str | None = "auto",
         metadata: Mapping[str, Any] | None = None,
+        vectors: Mapping[str, VectorConfig] | None = None,
         seed: int = 100,
         threads: int | None = None,
     ) -> None:
-        options = field_options(dim, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
-        state = memory_state("memory", [options], convert.as_payload(metadata, "metadata"), threads=threads)
+        fields = all_field_options(dim, vectors, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
+        state = memory_state("memory", fields, convert.as_payload(metadata, "metadata"), threads=threads)
         self._attach(state, Queries(state), OwnHandle(state))
 
     @classmethod
@@ -82,16 +84,23 @@ class Collection(Uploading, Reading, Exploring, Indexing):
     @property
     def dim(self) -> int:
         """
-        The number of components of a vector.
+        The number of components of a vector; InvalidArgument where vectors are named.
         """
-        return self._field.dim
+        return self._fields.only.dim
 
     @property
     def metric(self) -> str:
         """
-        How vectors are compared: cosine, dot or l2.
+        How vectors are compared: cosine, dot or l2; InvalidArgument where vectors are named.
         """
-        return self._field.metric
+        return self._fields.only.metric
+
+    @property
+    def vectors(self) -> dict[str, VectorConfig]:
+        """
+        The options of each vector by its name, which is "" for the one of a collection made with `dim`.
+        """
+        return self._fields.configs()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -104,7 +113,8 @@ class Collection(Uploading, Reading, Exploring, Indexing):
         """
         Return name, size and shape.
         """
-        return f"<vecdb.Collection {self.name!r}: {self._state.store.live_count:,} points, dim {self.dim}, {self.metric}>"
+        shapes = (f"{spec.name!r} dim {spec.dim}, {spec.metric}".removeprefix("'' ") for spec in self._fields.specs)
+        return f"<vecdb.Collection {self.name!r}: {self._state.store.live_count:,} points, {'; '.join(shapes)}>"
 
     def __bool__(self) -> bool:
         """

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vecdb._columns import objects, pandas_column
 from vecdb._html import table
@@ -29,7 +28,7 @@ MetricName = Literal["cosine", "dot", "l2"]
 @dataclass(slots=True, eq=False)
 class Point:
     """
-    A point: an id, a vector of float32 (None: it has none) and a payload.
+    A point: an id, a vector of float32 (None: it has none) and a payload. With named vectors, `vector` is a dict of those it has.
 
     `has_vector_data` is False on a point that was read with `with_vectors=False`; such a point cannot be written back.
 
@@ -50,9 +49,7 @@ class Point:
         if not isinstance(other, Point):
             return NotImplemented
         same = type(self.id) is type(other.id) and self.id == other.id and self.payload == other.payload
-        if self.vector is None or other.vector is None:
-            return same and self.vector is other.vector
-        return same and bool(np.array_equal(self.vector, other.vector))
+        return same and _are_equal(self.vector, other.vector)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -62,6 +59,24 @@ class Point:
         """
         unread = "" if self.has_vector_data else ", has_vector_data=False"
         return f"Point(id={self.id!r}, vector={_shown_vector(self.vector)}, payload={self.payload!r}{unread})"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorConfig:
+    """
+    The options of one named vector: as those of a collection.
+
+    >>> import vecdb
+    >>> vecdb.VectorConfig(384, metric="dot").m
+    16
+    """
+
+    dim: int
+    metric: str = "cosine"
+    m: int = 16
+    ef_construction: int = 200
+    quantization: str | None = "auto"
+    seed: int = 100
 
 
 @dataclass(slots=True)
@@ -75,7 +90,7 @@ class Hit:
     id: PointId
     score: float
     payload: Payload | None = None
-    vector: NDArray[np.float32] | None = None
+    vector: Any = None
 
     def __repr__(self) -> str:
         """
@@ -254,7 +269,17 @@ class IndexInfo:
         return self.kind is not None
 
 
+def _are_equal(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_are_equal(vector, other[name]) for name, vector in one.items())
+    return bool(np.array_equal(one, other))
+
+
 def _shown_vector(vector: Any) -> str:
+    if isinstance(vector, dict):
+        return "{" + ", ".join(f"{name!r}: {_shown_vector(one)}" for name, one in vector.items()) + "}"
     if vector is None or len(vector) <= _SHOWN_COMPONENTS:
         return repr(vector)
     return f"<{len(vector)} components>"
