@@ -88,6 +88,34 @@ def all_field_options(dim: object, vectors: object, **options: object) -> list[F
     return specs
 
 
+def check_agreement(
+    name: str, configs: Mapping[str, VectorConfig], given: Mapping[str, Any], vectors: Mapping[str, VectorConfig] | None
+) -> None:
+    """
+    Raise InvalidArgument unless the options that are given are those of a collection that exists.
+    """
+    if vectors is not None:
+        all_field_options(given.get("dim"), vectors, **{option: value for option, value in given.items() if option != "dim"})
+        for other in {**configs, **vectors}:
+            if configs.get(other) != vectors.get(other):
+                raise InvalidArgument(
+                    f"collection {name!r} exists with vectors[{other!r}]={configs.get(other)}, got {vectors.get(other)}: leave vectors "
+                    "out, or use another name for the collection"
+                )
+        return
+    if given and "" not in configs:
+        raise InvalidArgument(f"collection {name!r} exists with named vectors, got {next(iter(given))}: leave it out, or pass vectors=")
+    if given:
+        options = asdict(configs[""])
+        spec = field_options(**{**options, **given})
+        for option, value in options.items():
+            if getattr(spec, option) != value:
+                raise InvalidArgument(
+                    f"collection {name!r} exists with {option}={value!r}, got {getattr(spec, option)!r}: leave the option out, "
+                    "or use another name"
+                )
+
+
 def thread_count(threads: object) -> int:
     """
     Return how many threads to use: what is given, else $VECDB_NUM_THREADS, else all usable cores.

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from vecdb import _convert as convert
 from vecdb import _registry
-from vecdb._assemble import all_field_options, field_options, thread_count
+from vecdb._assemble import all_field_options, check_agreement, thread_count
 from vecdb._live import LiveDatabase, OpenCollection, check_name
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
@@ -64,8 +63,7 @@ class Database:
         seed: int = 100,
     ) -> Collection:
         """
-        Create a collection of points with vectors of dim components, or with several named vectors; the options are those of
-        `vecdb.Collection`.
+        Create a collection of points with vectors of dim components, or with named vectors; its options are those of `Collection`.
 
         Raises AlreadyExists when there is one of this name, InvalidArgument for options out of range.
 
@@ -116,7 +114,7 @@ class Database:
         with self._live.lock:
             if name in self._live.names():
                 found = self[name]
-                _check_agreement(found, given, vectors)
+                check_agreement(name, found.vectors, given, vectors)
                 return found
             if "dim" not in given and vectors is None:
                 raise InvalidArgument(
@@ -282,37 +280,6 @@ class _Handle:
 
 def _reopen(database: Database, name: str) -> Collection:
     return database[name]
-
-
-def _check_agreement(found: Collection, given: Mapping[str, Any], vectors: Mapping[str, VectorConfig] | None) -> None:
-    """
-    Raise InvalidArgument unless the options that are given are those of a collection.
-    """
-    configs = found.vectors
-    if vectors is not None:
-        all_field_options(given.get("dim"), vectors, **{option: value for option, value in given.items() if option != "dim"})
-        differing = [name for name in {**configs, **vectors} if configs.get(name) != vectors.get(name)]
-        if differing:
-            name = differing[0]
-            raise InvalidArgument(
-                f"collection {found.name!r} exists with vectors[{name!r}]={configs.get(name)}, got {vectors.get(name)}: leave vectors out, "
-                "or use another name for the collection"
-            )
-        return
-    if not given:
-        return
-    if "" not in configs:
-        raise InvalidArgument(
-            f"collection {found.name!r} exists with named vectors, got {next(iter(given))}: leave it out, or pass vectors="
-        )
-    options = asdict(configs[""])
-    spec = field_options(**{**options, **given})
-    for option, value in options.items():
-        if getattr(spec, option) != value:
-            raise InvalidArgument(
-                f"collection {found.name!r} exists with {option}={value!r}, got {getattr(spec, option)!r}: leave the option out, "
-                "or use another name"
-            )
 
 
 def open(
