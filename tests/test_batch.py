@@ -139,6 +139,19 @@ def test_a_block_is_refused_beyond_its_limit(points: Collection, monkeypatch: py
     assert len(points) == 0
 
 
+def test_a_call_is_refused_beyond_its_limit_before_anything_is_written(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    points.upsert("a", V[0], {"n": 1})
+    before = points.info()
+    monkeypatch.setattr("vecdb._block.MAX_CALL_BYTES", 400)
+    with pytest.raises(vecdb.InvalidArgument, match="at most 400"):
+        points.upsert(range(30), np.tile(V[:1], (30, 1)))
+    with pytest.raises(vecdb.InvalidArgument, match="at most 400"):
+        points.set_payload({"text": "x" * 500}, ids="a")
+    assert before == points.info()
+    points.upsert([1, 2], V[:2])
+    assert len(points) == 3
+
+
 def test_a_block_survives_reopening_whole(path: Path) -> None:
     db = vecdb.open(path)
     points = db.create_collection("p", dim=4)

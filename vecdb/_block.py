@@ -100,12 +100,7 @@ class Pending:
         Add a write that was resolved against this; raises InvalidArgument, with nothing added, when the block gets too large.
         """
         effects = resolved.effects
-        size = self._bytes + _size_of(effects)
-        if size > MAX_CALL_BYTES:
-            raise InvalidArgument(
-                f"the writes of a batch have {size:,} bytes, at most {MAX_CALL_BYTES:,} are written as one: use several blocks, or upload"
-            )
-        self._bytes = size
+        self._bytes = checked_size(effects, self._bytes)
         for one in effects.deleted_ids:
             self._entries[one] = _Entry(None, None)
         for position, (one, payload) in enumerate(zip(effects.put_ids, effects.put_payloads, strict=True)):
@@ -203,8 +198,17 @@ def _kept_rows(parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], p
     return FieldRows(None if len(places) == count else places.astype(np.uint32), rows)
 
 
-def _size_of(effects: Effects) -> int:
+def checked_size(effects: Effects, before: int = 0) -> int:
+    """
+    Return about how many bytes a call has, with those before it in its block; raises InvalidArgument when they are too many for one.
+    """
     payloads = sum(map(len, effects.put_payloads)) + sum(map(len, effects.patch_payloads))
     rows = sum(given.rows.nbytes for given in effects.put_vectors.values())
     ids = [*effects.put_ids, *effects.deleted_ids]
-    return payloads + rows + _ID_BYTES * (len(ids) + len(effects.patch_offsets)) + sum(len(one) for one in ids if isinstance(one, str))
+    texts = sum(len(one) for one in ids if isinstance(one, str))
+    size = before + payloads + rows + texts + _ID_BYTES * (len(ids) + len(effects.patch_offsets))
+    if size > MAX_CALL_BYTES:
+        raise InvalidArgument(
+            f"the points of a call or a batch() have {size:,} bytes, at most {MAX_CALL_BYTES:,} are written as one: use several, or upload"
+        )
+    return size

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._block import Block, Blocks, Resolve
+from vecdb._block import Block, Blocks, Resolve, checked_size
 from vecdb._declared import DeclaredIndexes
 from vecdb._forked import track
 from vecdb._index_entries import IndexChanges
@@ -194,6 +194,7 @@ class CollectionState:
                 if resolved.empty:
                     return resolved
                 effects = resolved.effects
+                checked_size(effects)
                 self.store.reserve(effects)
                 ticket = self.store.enqueue(effects)
                 # Nothing can fail from here on: the call is in the log's queue.
