@@ -54,15 +54,15 @@ double thread_ns() {
 float per_one(double nanoseconds, double count) { return static_cast<float>(std::max(0.5, nanoseconds / std::max(1.0, count))); }
 
 // The least of several runs: what else the machine does must not count. Those over few rows take turns over sets of rows, as searches do
-// whose filters come again, and have no scan over all between them, which would drive their rows from the caches.
-void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfile& profile) {
-  rows = std::min(rows, kTimedRows);
-  const CodeQuery coded(query.values(), vectors.dim(), vectors.metric());
+// whose filters come again, and have no scan over all between them, which would drive their rows from the caches. scan(set, rankings) scans
+// rows [0, rows) for so many queries.
+template <class Scan>
+void time_scans(const Vectors& vectors, Row rows, std::size_t queries, const Scan& scan, float& stream_ns, float& gather_ns) {
   const auto timed = [&](const RowSet& set, double count) {
-    Ranking ranking(kFew, vectors, nullptr);
+    std::vector<Ranking> rankings(queries, Ranking(kFew, vectors, nullptr));
     const double start = thread_ns();
-    vectors.codes() == nullptr ? scan_range(vectors, query, 0, rows, set, ranking) : scan_range(vectors, coded, 0, rows, set, ranking);
-    return per_one(thread_ns() - start, count);
+    scan(set, rankings.data());
+    return per_one(thread_ns() - start, count * static_cast<double>(queries));
   };
   std::vector<Bitset> few(kTimedSets, Bitset(rows));
   for (Row row = 0; row < rows; ++row) {
@@ -70,12 +70,37 @@ void time_scans(const Vectors& vectors, Row rows, const Query& query, GraphProfi
       if (mixed(row + (std::uint64_t{set} << 32)) % kFewShare == 0) few[set].set(row);
     }
   }
-  profile.stream_ns = profile.gather_ns = std::numeric_limits<float>::max();
+  stream_ns = gather_ns = std::numeric_limits<float>::max();
   for (std::size_t run = 0; run < kTimedRuns; ++run) {
-    for (const Bitset& set : few)
-      profile.gather_ns = std::min(profile.gather_ns, timed({set.words(), rows}, static_cast<double>(set.count())));
+    for (const Bitset& set : few) gather_ns = std::min(gather_ns, timed({set.words(), rows}, static_cast<double>(set.count())));
   }
-  for (std::size_t run = 0; run < kTimedRuns; ++run) profile.stream_ns = std::min(profile.stream_ns, timed({nullptr, rows}, rows));
+  for (std::size_t run = 0; run < kTimedRuns; ++run) stream_ns = std::min(stream_ns, timed({nullptr, rows}, rows));
+}
+
+// For one query and for eight at once, by codes where there are codes.
+template <class AnyQuery, class Tile>
+void time_scans(const Vectors& vectors, Row rows, const AnyQuery& query, const Tile& tile, GraphProfile& profile) {
+  rows = std::min(rows, kTimedRows);
+  const auto for_one = [&](const RowSet& set, Ranking* ranking) { scan_range(vectors, query, 0, rows, set, *ranking); };
+  const auto for_tile = [&](const RowSet& set, Ranking* rankings) { scan_range(vectors, tile, 0, rows, set, rankings); };
+  time_scans(vectors, rows, 1, for_one, profile.stream_ns, profile.gather_ns);
+  time_scans(vectors, rows, tile.count(), for_tile, profile.tile_stream_ns, profile.tile_gather_ns);
+}
+
+void time_scans(const Vectors& vectors, Row rows, const std::vector<LeftOut>& samples, GraphProfile& profile) {
+  const Query* of_tile[kTileQueries];
+  std::vector<CodeQuery> coded;
+  for (std::size_t q = 0; q < kTileQueries; ++q) {
+    of_tile[q] = &samples[q % samples.size()].query;
+    coded.emplace_back(of_tile[q]->values(), vectors.dim(), vectors.metric());
+  }
+  const CodeQuery* of_coded_tile[kTileQueries];
+  for (std::size_t q = 0; q < kTileQueries; ++q) of_coded_tile[q] = &coded[q];
+  if (vectors.codes() == nullptr) {
+    time_scans(vectors, rows, *of_tile[0], QueryTile(of_tile, kTileQueries, vectors.dim()), profile);
+  } else {
+    time_scans(vectors, rows, coded[0], CodeTile(of_coded_tile, kTileQueries), profile);
+  }
 }
 
 float largest_norm(const Vectors& vectors, Row rows) {
@@ -141,9 +166,9 @@ class Prober {
     const double start = thread_ns();
     for (std::size_t i = 0; i < std::min(count, samples_.size()) && !is_stopped(); ++i) {
       const LeftOut& sample = samples_[i];
-      const std::uint64_t distances = walk(sample.row, reach, k);
-      outcome.few.add(share_found(sample.truth, rescored(sample.row, kFew), kFew));
-      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample.row, kMany), kMany));
+      const std::uint64_t distances = walk(sample, reach, k);
+      outcome.few.add(share_found(sample.truth, rescored(sample, kFew), kFew));
+      if (k == kMany) outcome.many.add(share_found(sample.truth, rescored(sample, kMany), kMany));
       outcome.distances.add(static_cast<double>(distances));
     }
     outcome.nanoseconds = thread_ns() - start;
@@ -151,31 +176,30 @@ class Prober {
   }
 
  private:
-  std::uint64_t walk(Row self, const Reach& reach, std::uint32_t k) {
+  std::uint64_t walk(const LeftOut& sample, const Reach& reach, std::uint32_t k) {
     Walk walk;
-    const float* const values = vectors_.row(self);
+    const float* const values = sample.query.values();
     const Beam beam = beam_of(reach, k, vectors_, values);
     const RowSet allowed{nullptr, rows_};
     if (vectors_.codes() == nullptr) {
-      const Query query(values, vectors_.dim(), vectors_.metric());
-      const QueryTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
+      const QueryTarget target{vectors_, sample.query};
+      walk_towards(graph_, LeftOutTarget<QueryTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
     } else {
       const CodeQuery query(values, vectors_.dim(), vectors_.metric());
       const CodedTarget target{vectors_, query};
-      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, self}, allowed, beam, kNoLimit, scratch_, walk);
+      walk_towards(graph_, LeftOutTarget<CodedTarget>{target, sample.row}, allowed, beam, kNoLimit, scratch_, walk);
     }
     return walk.distances;
   }
 
   // What a search for the best k would offer.
-  const std::vector<float>& rescored(Row self, std::uint32_t k) {
+  const std::vector<float>& rescored(const LeftOut& sample, std::uint32_t k) {
     distances_.clear();
     const std::size_t depth = vectors_.codes() == nullptr ? scratch_.hits.size() : rerank_depth(k);
     for (const Scored& hit : scratch_.hits) {
       if (distances_.size() == depth) break;
       const Row row = graph_.row_of(hit.node);
-      if (row < rows_ && row != self) distances_.push_back(vectors_.distance(self, row));
+      if (row < rows_ && row != sample.row) distances_.push_back(vectors_.distance(sample.query, row));
     }
     return distances_;
   }
@@ -202,16 +226,16 @@ Crossing crossing(double low, double low_recall, double low_distances, double hi
 }
 
 // The plain beam that the goal needs; roughly, but with the errors of as many samples as the bound is found with.
-Crossing find_beam(Prober& prober, Row rows, std::uint32_t k, std::uint32_t first, std::size_t samples) {
+Crossing find_beam(Prober& prober, Node nodes, std::uint32_t k, std::uint32_t first, std::size_t samples) {
   Crossing before{0, 0};
   double recall_before = 0;
   for (double ef = first; !prober.is_stopped(); ef *= kBeamStep) {
     const Outcome outcome = prober.probe(Reach(static_cast<std::uint32_t>(ef)), k, kRoughSamples);
     const double recall = (k == kFew ? outcome.few : outcome.many).floor(samples);
     const Crossing now{ef, outcome.distances.value()};
-    // A walk that looks at most rows is no better than a scan: the need is out of reach, and this beam says so to the planner. So is one
+    // A walk that looks at most nodes is no better than a scan: the need is out of reach, and this beam says so to the planner. So is one
     // that keeps whatever it meets: what it misses, no path leads to.
-    if (recall >= kRecall || now.distances * 2 > rows || ef >= rows) {
+    if (recall >= kRecall || now.distances * 2 > nodes || ef >= nodes) {
       return before.setting == 0 ? now : crossing(before.setting, recall_before, before.distances, ef, recall, now.distances);
     }
     before = now;
@@ -276,24 +300,24 @@ Bound find_bound(Prober& prober, std::uint32_t ef, std::uint32_t k, std::size_t 
 }  // namespace
 
 std::optional<GraphProfile> measure_profile(const Graph& graph, const Vectors& vectors, Row rows, const std::atomic<bool>& stop) {
-  std::vector<LeftOut> samples = choose_left_out(graph, rows, kSamples);
+  std::vector<LeftOut> samples = choose_left_out(graph, vectors, rows, kSamples);
   if (samples.empty()) {  // nothing is in the graph, so nothing can be missed
     GraphProfile profile = nominal_profile(vectors.dim());
-    profile.rows = rows;
+    profile.nodes = std::max<Node>(graph.count(), 1);
     return profile;
   }
   if (!find_truth(graph, vectors, rows, kMany, samples, stop)) return std::nullopt;
 
   GraphProfile profile;
-  profile.rows = rows;
+  profile.nodes = graph.count();
   if (vectors.metric() == Metric::dot) profile.largest_norm = largest_norm(vectors, rows);
-  time_scans(vectors, rows, Query(vectors.row(samples.front().row), vectors.dim(), vectors.metric()), profile);
+  time_scans(vectors, rows, samples, profile);
   Prober prober(graph, vectors, rows, samples, stop);
   // A search keeps at least as many as it scores by their rows.
   const auto least = [&](std::uint32_t k) { return vectors.codes() == nullptr ? k : rerank_depth(k); };
-  const Crossing plain_few = find_beam(prober, rows, kFew, least(kFew), kSamples);
+  const Crossing plain_few = find_beam(prober, profile.nodes, kFew, least(kFew), kSamples);
   profile.ef10 = static_cast<std::uint32_t>(std::ceil(plain_few.setting));
-  const Crossing plain_many = find_beam(prober, rows, kMany, std::max(profile.ef10, least(kMany)), kSamplesOfMany);
+  const Crossing plain_many = find_beam(prober, profile.nodes, kMany, std::max(profile.ef10, least(kMany)), kSamplesOfMany);
   profile.ef100 = std::max(profile.ef10, static_cast<std::uint32_t>(std::ceil(plain_many.setting)));
   if (prober.is_stopped()) return std::nullopt;
   profile.distances10 = static_cast<float>(plain_few.distances);

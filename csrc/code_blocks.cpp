@@ -1,10 +1,11 @@
-// Blocks by instruction set. Where eight queries meet a row, VNNI takes four dimensions of the row to all of them, so that each
-// 32-bit lane sums for one query and nothing is left to add across lanes.
+// Blocks by instruction set. Where eight queries meet a row, VNNI takes eight dimensions of the row to all of them, so that each
+// 32-bit lane sums for one query and little is left to add across lanes.
 
 #include "code_blocks.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "code_lanes.hpp"
 
@@ -21,14 +22,18 @@ void any_rows(const CodeQueryView& query, const CodeRows& rows, std::size_t dim,
 }
 
 template <class Distance>
-void any_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim, float* distances) noexcept {
+std::uint32_t any_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim, const float* limits, float* distances) noexcept {
   const CodeKernels& kernels = code_kernels();
+  std::uint32_t near = 0;
   for (std::size_t r = 0; r < kBlockRows; ++r) {
     for (std::size_t q = 0; q < kTileQueries; ++q) {
       const auto dot = static_cast<float>(kernels.dot_summed(queries.codes + q * queries.stride, queries.sums[q], rows.codes[r], dim));
-      distances[r * kTileQueries + q] = Distance::of(queries.measure(q), rows.measure(r), dot);
+      const float distance = Distance::of(queries.measure(q), rows.measure(r), dot);
+      distances[r * kTileQueries + q] = distance;
+      near |= static_cast<std::uint32_t>(distance <= limits[q]) << r;
     }
   }
+  return near;
 }
 
 #if defined(__x86_64__)
@@ -83,8 +88,9 @@ __attribute__((target(VECDB_AVX2_TARGET))) void avx2_rows(const CodeQueryView& q
 }
 
 template <class Distance>
-__attribute__((target(VECDB_AVX2_TARGET))) void avx2_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim,
-                                                          float* distances) noexcept {
+__attribute__((target(VECDB_AVX2_TARGET))) std::uint32_t avx2_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim,
+                                                                   const float* limits, float* distances) noexcept {
+  std::uint32_t near = 0;
   for (std::size_t r = 0; r < kBlockRows; ++r) {
     __m256i sums[kTileQueries];
 #pragma GCC unroll 8
@@ -98,8 +104,12 @@ __attribute__((target(VECDB_AVX2_TARGET))) void avx2_tile(const CodeTileView& qu
         sums[q] = lanes::add_products(sums[q], codes, sizes, lanes::load_256(query));
       }
     }
-    finish<Distance>({queries.scales, queries.squared_norms}, rows.measure(r), lanes::add_lanes_of_8(sums), distances + r * kTileQueries);
+    float* const of_row = distances + r * kTileQueries;
+    finish<Distance>({queries.scales, queries.squared_norms}, rows.measure(r), lanes::add_lanes_of_8(sums), of_row);
+    const __m256 is_near = _mm256_cmp_ps(_mm256_loadu_ps(of_row), _mm256_loadu_ps(limits), _CMP_LE_OQ);
+    near |= static_cast<std::uint32_t>(_mm256_movemask_ps(is_near) != 0) << r;
   }
+  return near;
 }
 
 // The same with 512 bits; the masked conversions, because g++ 12 warns of the undefined operand inside the plain ones.
@@ -155,64 +165,113 @@ __attribute__((target(VECDB_VNNI_TARGET))) void vnni_rows(const CodeQueryView& q
   _mm256_storeu_ps(distances, Distance::of({rows.scales, rows.squared_norms}, query.measure, dots));
 }
 
-// 128 times the sum of each row's codes.
-VECDB_INLINE_FOR(VECDB_VNNI_TARGET) __m256i excess_of(const CodeRows& rows, std::size_t dim) {
-  const __m512i all_128 = _mm512_set1_epi8(-128);
+VECDB_INLINE_FOR(VECDB_AVX512_TARGET) __m512i to_all(const std::int8_t* eight_codes) {
+  long long bits;
+  std::memcpy(&bits, eight_codes, sizeof(bits));
+  return _mm512_set1_epi64(bits);
+}
+
+// Of two rows: two lanes of each query become one. First those of row a, then those of row b.
+VECDB_INLINE_FOR(VECDB_AVX512_TARGET) __m512i add_twos(__m512i a, __m512i b) {
+  const __m512i order = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m512 firsts = _mm512_maskz_shuffle_ps(0xFFFF, _mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0x88);
+  const __m512 seconds = _mm512_maskz_shuffle_ps(0xFFFF, _mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0xDD);
+  return _mm512_maskz_permutexvar_epi32(0xFFFF, order, _mm512_add_epi32(_mm512_castps_si512(firsts), _mm512_castps_si512(seconds)));
+}
+
+VECDB_INLINE_FOR(VECDB_AVX512_TARGET) __m512 twice(const float* eight) {
+  const __m512d half = _mm512_castps_pd(_mm512_maskz_loadu_ps(0xFF, eight));
+  return _mm512_castpd_ps(_mm512_maskz_shuffle_f64x2(0xFF, half, half, 0x44));
+}
+VECDB_INLINE_FOR(VECDB_AVX512_TARGET) __m512 each_eight_times(const float* two) {
+  return _mm512_mask_mov_ps(_mm512_set1_ps(two[0]), 0xFF00, _mm512_set1_ps(two[1]));
+}
+
+// Whether a distance may be within its limit, in f32, where a handful of roundings, each of less than 2^-23 of a term, and what is lost
+// near zero could hide that it is. What is no number may be. Of rows r and r + 1, with all queries.
+constexpr float kShareOfTerms = 0x1p-20F;
+constexpr float kNearZero = 1e-35F;
+
+struct MayBeNearDot {
+  __m512 scales;
+  __m512 least;  // products that are not below this may be near
+
+  VECDB_INLINE_FOR(VECDB_AVX512_TARGET) MayBeNearDot of(const CodeTileView& queries, const float* limits) {
+    const __m512 products = _mm512_sub_ps(_mm512_setzero_ps(), twice(limits));
+    // Infinity less infinity would be no number.
+    const __m512 largest = _mm512_set1_ps(std::numeric_limits<float>::max());
+    const __m512 sizes = _mm512_maskz_min_ps(0xFFFF, _mm512_abs_ps(products), largest);
+    const __m512 errors = _mm512_fmadd_ps(sizes, _mm512_set1_ps(kShareOfTerms), _mm512_set1_ps(kNearZero));
+    return {twice(queries.scales), _mm512_sub_ps(products, errors)};
+  }
+  __attribute__((target(VECDB_AVX512_TARGET), always_inline)) inline __mmask16 operator()(const CodeRows& rows, std::size_t r,
+                                                                                          __m512 dots) const {
+    const __m512 products = _mm512_mul_ps(_mm512_mul_ps(scales, each_eight_times(rows.scales + r)), dots);
+    return _mm512_cmp_ps_mask(products, least, _CMP_NLT_UQ);
+  }
+};
+
+struct MayBeNearL2 {
+  __m512 scales;
+  __m512 squared_norms;
+  __m512 limits;
+
+  VECDB_INLINE_FOR(VECDB_AVX512_TARGET) MayBeNearL2 of(const CodeTileView& queries, const float* limits) {
+    return {twice(queries.scales), twice(queries.squared_norms), twice(limits)};
+  }
+  __attribute__((target(VECDB_AVX512_TARGET), always_inline)) inline __mmask16 operator()(const CodeRows& rows, std::size_t r,
+                                                                                          __m512 dots) const {
+    const __m512 products = _mm512_mul_ps(_mm512_mul_ps(scales, each_eight_times(rows.scales + r)), _mm512_add_ps(dots, dots));
+    const __m512 norms = _mm512_add_ps(squared_norms, each_eight_times(rows.squared_norms + r));
+    const __m512 terms = _mm512_add_ps(norms, _mm512_abs_ps(products));
+    const __m512 errors = _mm512_fmadd_ps(terms, _mm512_set1_ps(kShareOfTerms), _mm512_set1_ps(kNearZero));
+    return _mm512_cmp_ps_mask(_mm512_sub_ps(_mm512_sub_ps(norms, products), errors), limits, _CMP_NGT_UQ);
+  }
+};
+
+// Eight dimensions of a row go to all queries, whose zeros let what lies beyond dim in a row not count. Most rows are far from every query:
+// an estimate tells, for a third of what the distances would cost.
+template <class Distance, class MayBeNear>
+__attribute__((target(VECDB_VNNI_TARGET))) std::uint32_t vnni_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim,
+                                                                   const float* limits, float* distances) noexcept {
   __m512i sums[kBlockRows];
 #pragma GCC unroll 8
   for (std::size_t r = 0; r < kBlockRows; ++r) sums[r] = _mm512_setzero_si512();
-  std::size_t i = 0;
-  for (; i + 64 <= dim; i += 64) {
-#pragma GCC unroll 8
-    for (std::size_t r = 0; r < kBlockRows; ++r) sums[r] = _mm512_dpbusd_epi32(sums[r], all_128, _mm512_loadu_si512(rows.codes[r] + i));
-  }
-  if (i < dim) {
-    const __mmask64 rest = lanes::first_lanes(dim - i);
+  for (std::size_t i = 0; i < dim; i += 8) {
+    const __m512i codes = _mm512_loadu_si512(queries.octets + i * kTileQueries);
 #pragma GCC unroll 8
     for (std::size_t r = 0; r < kBlockRows; ++r) {
-      sums[r] = _mm512_dpbusd_epi32(sums[r], all_128, _mm512_maskz_loadu_epi8(rest, rows.codes[r] + i));
+      sums[r] = _mm512_dpbusd_epi32(sums[r], lanes::plus_128(to_all(rows.codes[r] + i)), codes);
+      // g++ would copy every sum before and after.
+      __asm__("" : "+v"(sums[r]));
     }
   }
-  __m256i halves[kBlockRows];
-#pragma GCC unroll 8
-  for (std::size_t r = 0; r < kBlockRows; ++r) halves[r] = lanes::add_halves(sums[r]);
-  return lanes::add_lanes_of_8(halves);
-}
-
-VECDB_INLINE_FOR(VECDB_VNNI_TARGET) __m256i to_all(const void* four_bytes) {
-  std::int32_t bits;
-  std::memcpy(&bits, four_bytes, sizeof(bits));
-  return _mm256_set1_epi32(bits);
-}
-
-// The factor without sign is the query's here, for the row's can then be spread from memory by the instruction itself.
-template <class Distance>
-__attribute__((target(VECDB_VNNI_TARGET))) void vnni_tile(const CodeTileView& queries, const CodeRows& rows, std::size_t dim,
-                                                          float* distances) noexcept {
-  alignas(32) std::int32_t excess[kBlockRows];
-  const std::size_t whole = dim & ~std::size_t{3};
-  _mm256_store_si256(static_cast<__m256i*>(static_cast<void*>(excess)), excess_of(rows, dim));
-  __m256i sums[kBlockRows];
-#pragma GCC unroll 8
-  for (std::size_t r = 0; r < kBlockRows; ++r) sums[r] = _mm256_setzero_si256();
-  for (std::size_t i = 0; i < whole; i += 4) {
-    const __m256i codes = lanes::load_256(queries.quads + i * kTileQueries);
-#pragma GCC unroll 8
-    for (std::size_t r = 0; r < kBlockRows; ++r) sums[r] = _mm256_dpbusd_epi32(sums[r], codes, to_all(rows.codes[r] + i));
+  const MayBeNear may_be_near = MayBeNear::of(queries, limits);
+  const __m256i excess = times_128(lanes::load_256(queries.sums));
+  const __m512i excess_twice = _mm512_maskz_broadcast_i64x4(0xFF, excess);
+  __m512i dots[kBlockRows / 2];
+  std::uint32_t near_queries[kBlockRows / 2];
+  std::uint32_t any_near = 0;
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kBlockRows / 2; ++i) {
+    dots[i] = _mm512_sub_epi32(add_twos(sums[2 * i], sums[2 * i + 1]), excess_twice);
+    near_queries[i] = may_be_near(rows, 2 * i, _mm512_maskz_cvtepi32_ps(0xFFFF, dots[i]));
+    any_near |= near_queries[i];
   }
-  if (whole < dim) {
-    const __m256i codes = lanes::load_256(queries.quads + whole * kTileQueries);
-    for (std::size_t r = 0; r < kBlockRows; ++r) {
-      std::int8_t rest[4] = {};
-      std::memcpy(rest, rows.codes[r] + whole, dim - whole);
-      sums[r] = _mm256_dpbusd_epi32(sums[r], codes, to_all(rest));
-    }
+  if (any_near == 0) return 0;
+  std::uint32_t near = 0;
+  const Eight many{queries.scales, queries.squared_norms};
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kBlockRows / 2; ++i) {
+    if (near_queries[i] == 0) continue;
+    near |= (static_cast<std::uint32_t>((near_queries[i] & 0xFF) != 0) | static_cast<std::uint32_t>(near_queries[i] > 0xFF) << 1) << 2 * i;
+    float* const of_two = distances + 2 * i * kTileQueries;
+    const __m256i first = _mm512_maskz_extracti64x4_epi64(0xF, dots[i], 0);
+    const __m256i second = _mm512_maskz_extracti64x4_epi64(0xF, dots[i], 1);
+    _mm256_storeu_ps(of_two, Distance::of(many, rows.measure(2 * i), first));
+    _mm256_storeu_ps(of_two + kTileQueries, Distance::of(many, rows.measure(2 * i + 1), second));
   }
-#pragma GCC unroll 8
-  for (std::size_t r = 0; r < kBlockRows; ++r) {
-    const __m256i dots = _mm256_sub_epi32(sums[r], _mm256_set1_epi32(excess[r]));
-    _mm256_storeu_ps(distances + r * kTileQueries, Distance::of({queries.scales, queries.squared_norms}, rows.measure(r), dots));
-  }
+  return near;
 }
 
 #endif
@@ -226,7 +285,9 @@ std::vector<CodeBlocks> available_code_blocks() {
   if (has_avx2) all.push_back({"avx2", avx2_rows<Avx2L2>, avx2_rows<Avx2Dot>, avx2_tile<Avx2L2>, avx2_tile<Avx2Dot>});
   const bool has_vnni = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  if (has_vnni) all.push_back({"avx512vnni", vnni_rows<Avx512L2>, vnni_rows<Avx512Dot>, vnni_tile<Avx512L2>, vnni_tile<Avx512Dot>});
+  if (has_vnni)
+    all.push_back(
+        {"avx512vnni", vnni_rows<Avx512L2>, vnni_rows<Avx512Dot>, vnni_tile<Avx512L2, MayBeNearL2>, vnni_tile<Avx512Dot, MayBeNearDot>});
 #endif
   return all;
 }

@@ -30,11 +30,11 @@ struct CodeQueryView {
   CodeMeasure measure;
 };
 
-// Eight queries, each followed by zeros up to stride, a multiple of 64; by query: the sum of its codes, and its measure. quads holds
-// the same codes by four dimensions at a time: 4 of the first query, 4 of the second, and so on.
+// Eight queries, each followed by zeros up to stride, a multiple of 64; by query: the sum of its codes, and its measure. octets holds
+// the same codes by eight dimensions at a time: 8 of the first query, 8 of the second, and so on.
 struct CodeTileView {
   const std::int8_t* codes;
-  const std::int8_t* quads;
+  const std::int8_t* octets;
   std::size_t stride;
   const std::int32_t* sums;
   const float* scales;
@@ -46,8 +46,10 @@ struct CodeTileView {
 struct CodeBlocks {
   // dim is at most kMaxCodeRun. distances[r]: of row r.
   using Rows = void (*)(const CodeQueryView& query, const CodeRows& rows, std::size_t dim, float* distances) noexcept;
-  // distances[r * kTileQueries + q]: of row r and query q.
-  using Tile = void (*)(const CodeTileView& queries, const CodeRows& rows, std::size_t dim, float* distances) noexcept;
+  // Returns which rows may be within a query's limit, bit r of row r: each that is, and next to none that is not. Of these
+  // distances[r * kTileQueries + q] is of row r and query q; what stands in the places of others means nothing.
+  using Tile = std::uint32_t (*)(const CodeTileView& queries, const CodeRows& rows, std::size_t dim, const float* limits,
+                                 float* distances) noexcept;
 
   const char* name;
   Rows rows_l2;

@@ -14,12 +14,12 @@ namespace {
 
 constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 32;
 constexpr float kMaxCode = 127.0F;
-constexpr std::size_t kQuad = 4;
+constexpr std::size_t kOctet = 8;
+constexpr std::size_t kMostNear = 64;  // rows that bits are returned of
 // The CPU follows a sequential read by itself after the first lines.
 constexpr std::size_t kMaxPrefetchBytes = 1024;
 // Where rows are compared eight or two at once, their reading is not that sequence.
 constexpr std::size_t kMaxEarlyBytes = 8192;
-constexpr Row kRowsAhead = 2 * kBlockRows;
 
 std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
 
@@ -117,18 +117,14 @@ CodeTile::CodeTile(const CodeQuery* const* queries, std::size_t count) : count_(
   }
   stride_ = queries[0]->padded_size();
   lines_.resize(kTileQueries * stride_ / sizeof(CodeLine));
-  quads_.resize(lines_.size());
+  octets_.resize(lines_.size());
   for (std::size_t q = 0; q < count; ++q) {
     std::memcpy(&lines_[q * (stride_ / sizeof(CodeLine))], queries[q]->codes(), stride_);
     sums_[q] = queries[q]->sum();
     scales_[q] = queries[q]->measure().scale;
     squared_norms_[q] = queries[q]->measure().squared_norm;
-    std::int8_t* const quads = quads_.data()->codes + q * kQuad;
-    for (std::size_t i = 0; i < stride_; i += kQuad) std::memcpy(quads + i * kTileQueries, queries[q]->codes() + i, kQuad);
-  }
-  // From here on without sign.
-  for (CodeLine& line : quads_) {
-    for (std::int8_t& code : line.codes) code = static_cast<std::int8_t>(code ^ -128);
+    std::int8_t* const octets = octets_.data()->codes + q * kOctet;
+    for (std::size_t i = 0; i < stride_; i += kOctet) std::memcpy(octets + i * kTileQueries, queries[q]->codes() + i, kOctet);
   }
 }
 
@@ -182,18 +178,22 @@ void Codes::block_distances(const CodeQueryView& query, const CodeRows& rows, fl
   for (std::size_t r = 0; r < kBlockRows; ++r) out[r] = finish(query.measure, rows.measure(r), long_dot(query.codes, rows.codes[r]));
 }
 
-void Codes::block_distances(const CodeTileView& queries, const CodeRows& rows, float* out) const {
-  if (is_short_) return block_tile_(queries, rows, dim_, out);
+std::uint32_t Codes::near_in_block(const LimitedTile& tile, const CodeRows& rows, float* out) const {
+  if (is_short_) return block_tile_(tile.view, rows, dim_, tile.limits, out);
+  std::uint32_t near = 0;
   for (std::size_t r = 0; r < kBlockRows; ++r) {
     for (std::size_t q = 0; q < kTileQueries; ++q) {
-      const float dot = long_dot(queries.codes + q * queries.stride, rows.codes[r]);
-      out[r * kTileQueries + q] = finish(queries.measure(q), rows.measure(r), dot);
+      const float dot = long_dot(tile.view.codes + q * tile.view.stride, rows.codes[r]);
+      const float distance = finish(tile.view.measure(q), rows.measure(r), dot);
+      out[r * kTileQueries + q] = distance;
+      near |= static_cast<std::uint32_t>(distance <= tile.limits[q]) << r;
     }
   }
+  return near;
 }
 
-template <std::size_t width, class View, class RowAt>
-void Codes::distances(const View& asked, std::size_t count, const RowAt& row_at, float* out) const {
+template <std::size_t width, class RowAt, class Block>
+void Codes::each_block(std::size_t count, const RowAt& row_at, float* out, const Block& block) const {
   for (std::size_t i = 0; i < count; i += kBlockRows) {
     const std::size_t in_block = std::min(kBlockRows, count - i);
     CodeRows rows;
@@ -205,39 +205,46 @@ void Codes::distances(const View& asked, std::size_t count, const RowAt& row_at,
       rows.squared_norms[r] = of_row.squared_norm;
     }
     if (in_block == kBlockRows) {
-      block_distances(asked, rows, out + i * width);
+      block(i, rows, out + i * width);
     } else {
       float last[kBlockRows * width];
-      block_distances(asked, rows, last);
+      block(i, rows, last);
       std::copy_n(last, in_block * width, out + i * width);
     }
   }
 }
 
-template <std::size_t width, class View>
-void Codes::distances_of_range(const View& asked, Row first, Row last, float* out) const {
-  const auto row_at = [this, first](std::size_t i) {
-    const Row row = first + static_cast<Row>(i);
-    if (asks_ahead_) prefetch_early(row + kRowsAhead);
-    return row;
-  };
-  distances<width>(asked, last - first, row_at, out);
+template <class RowAt>
+void Codes::distances(const CodeQuery& query, std::size_t count, const RowAt& row_at, float* out) const {
+  const CodeQueryView view = query.view();
+  each_block<1>(count, row_at, out, [&](std::size_t, const CodeRows& rows, float* of_block) { block_distances(view, rows, of_block); });
+}
+
+template <class RowAt>
+std::uint64_t Codes::near(const CodeTile& tile, std::size_t count, const RowAt& row_at, const float* limits, float* out) const {
+  const LimitedTile limited{tile.view(), limits};
+  std::uint64_t near = 0;
+  each_block<kTileQueries>(count, row_at, out, [&](std::size_t i, const CodeRows& rows, float* of_block) {
+    near |= std::uint64_t{near_in_block(limited, rows, of_block)} << i;
+  });
+  // A block's last row stands in for those that it lacks.
+  return count < kMostNear ? near & ((std::uint64_t{1} << count) - 1) : near;
 }
 
 void Codes::range_distances(const CodeQuery& query, Row first, Row last, float* out) const {
-  distances_of_range<1>(query.view(), first, last, out);
+  distances(query, last - first, rows_from(first), out);
 }
 
 void Codes::list_distances(const CodeQuery& query, const Row* rows, std::size_t count, float* out) const {
-  distances<1>(query.view(), count, [rows](std::size_t i) { return rows[i]; }, out);
+  distances(query, count, [rows](std::size_t i) { return rows[i]; }, out);
 }
 
-void Codes::range_distances(const CodeTile& tile, Row first, Row last, float* out) const {
-  distances_of_range<kTileQueries>(tile.view(), first, last, out);
+std::uint64_t Codes::near_in_range(const CodeTile& tile, Row first, Row last, const float* limits, float* out) const {
+  return near(tile, last - first, rows_from(first), limits, out);
 }
 
-void Codes::list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const {
-  distances<kTileQueries>(tile.view(), count, [rows](std::size_t i) { return rows[i]; }, out);
+std::uint64_t Codes::near_in_list(const CodeTile& tile, const Row* rows, std::size_t count, const float* limits, float* out) const {
+  return near(tile, count, [rows](std::size_t i) { return rows[i]; }, limits, out);
 }
 
 }  // namespace vecdb

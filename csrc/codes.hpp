@@ -47,13 +47,13 @@ class CodeTile {
   CodeTile(const CodeQuery* const* queries, std::size_t count);
 
   std::size_t count() const { return count_; }
-  CodeTileView view() const { return {lines_.data()->codes, quads_.data()->codes, stride_, sums_, scales_, squared_norms_}; }
+  CodeTileView view() const { return {lines_.data()->codes, octets_.data()->codes, stride_, sums_, scales_, squared_norms_}; }
 
  private:
   std::size_t count_;
   std::size_t stride_;
   std::vector<CodeLine> lines_;
-  std::vector<CodeLine> quads_;
+  std::vector<CodeLine> octets_;
   std::int32_t sums_[kTileQueries] = {};
   float scales_[kTileQueries] = {};
   float squared_norms_[kTileQueries] = {};
@@ -84,9 +84,11 @@ class Codes {
   // caller asks for the rows in advance.
   void range_distances(const CodeQuery& query, Row first, Row last, float* out) const;
   void list_distances(const CodeQuery& query, const Row* rows, std::size_t count, float* out) const;
-  // out[i * kTileQueries + q]: query q and row first + i, or rows[i]; the places of queries that the tile has not mean nothing.
-  void range_distances(const CodeTile& tile, Row first, Row last, float* out) const;
-  void list_distances(const CodeTile& tile, const Row* rows, std::size_t count, float* out) const;
+  // Returns which of up to 64 rows may be within a query's limit, bit i of row first + i, or rows[i]: each that is, and next to none that
+  // is not. Of these out[i * kTileQueries + q] is the distance from query q; the places of others, and of queries that the tile has not,
+  // mean nothing. limits are of kTileQueries queries; below every distance for those that the tile has not.
+  std::uint64_t near_in_range(const CodeTile& tile, Row first, Row last, const float* limits, float* out) const;
+  std::uint64_t near_in_list(const CodeTile& tile, const Row* rows, std::size_t count, const float* limits, float* out) const;
 
   // Ask for the row's first cache lines. Never faults.
   void prefetch(Row row) const { ask_for<kInto1st>(row, prefetch_bytes_); }
@@ -98,6 +100,7 @@ class Codes {
 
  private:
   static constexpr std::size_t kCacheLine = 64;
+  static constexpr Row kRowsAhead = 2 * kBlockRows;
   static constexpr int kInto1st = 3;  // levels of cache, as __builtin_prefetch names them
   static constexpr int kInto2nd = 2;
 
@@ -121,12 +124,27 @@ class Codes {
     return metric_ == Metric::l2 ? CodeL2::of(a, b, dot) : CodeDot::of(a, b, dot);
   }
   float long_dot(const std::int8_t* a, const std::int8_t* b) const;
-  template <std::size_t width, class View>
-  void distances_of_range(const View& asked, Row first, Row last, float* out) const;
+  struct LimitedTile {
+    CodeTileView view;
+    const float* limits;
+  };
   void block_distances(const CodeQueryView& query, const CodeRows& rows, float* out) const;
-  void block_distances(const CodeTileView& queries, const CodeRows& rows, float* out) const;
-  template <std::size_t width, class View, class RowAt>
-  void distances(const View& asked, std::size_t count, const RowAt& row_at, float* out) const;
+  std::uint32_t near_in_block(const LimitedTile& tile, const CodeRows& rows, float* out) const;
+  // block(i, rows, out): of rows i to i + kBlockRows, for which out has room.
+  template <std::size_t width, class RowAt, class Block>
+  void each_block(std::size_t count, const RowAt& row_at, float* out, const Block& block) const;
+  template <class RowAt>
+  void distances(const CodeQuery& query, std::size_t count, const RowAt& row_at, float* out) const;
+  template <class RowAt>
+  std::uint64_t near(const CodeTile& tile, std::size_t count, const RowAt& row_at, const float* limits, float* out) const;
+  // Of a range: asks for rows ahead where that helps.
+  auto rows_from(Row first) const {
+    return [this, first](std::size_t i) {
+      const Row row = first + static_cast<Row>(i);
+      if (asks_ahead_) prefetch_early(row + kRowsAhead);
+      return row;
+    };
+  }
 
   const std::uint32_t dim_;
   const Metric metric_;

@@ -5,22 +5,17 @@
 #include <cstddef>
 #include <vector>
 
-#include "types.hpp"
+#include "distance_tiles.hpp"
 
 namespace vecdb {
 
 using Kernel = float (*)(const float* a, const float* b, std::size_t dim) noexcept;
-constexpr std::size_t kTileRows = 2;
-// out[r * kTileQueries + q]: of query q and row r of kTileRows, the very bits of Kernel(query, row). Query q starts at
-// queries + q * stride.
-using TileKernel = void (*)(const float* queries, std::size_t stride, const float* const* rows, std::size_t dim, float* out) noexcept;
 
 struct Kernels {
   const char* name;
   Kernel l2_squared;  // sum of (a - b)^2
   Kernel dot;         // sum of a * b
-  TileKernel tile_l2_squared;
-  TileKernel tile_dot;
+  TileKernels tiles;
 };
 
 // The kernels in use.

@@ -52,7 +52,7 @@ Row FieldGraph::unclaimed(FieldRows rows, Work work) const {
   } else if (is_repair_due(rows)) {
     total += indexed_;
   }
-  return total + (should_measure() || (!is_connecting_ && is_connecting_due(rows, work)) ? 1 : 0);
+  return total + (should_measure(rows) || (!is_connecting_ && is_connecting_due(rows, work)) ? 1 : 0);
 }
 
 FieldGraph::Claim FieldGraph::claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph) {
@@ -82,6 +82,7 @@ void FieldGraph::settle(const Unit& unit, Row reached) {
   running_.erase(std::find_if(running_.begin(), running_.end(), is_it));
   if (reached < unit.last) returned_.push_back({reached, unit.last});
   unseen_changes_ += reached - unit.first;
+  linked_since_ += reached - unit.first;
   Row indexed = claimed_;
   for (const Unit& other : running_) indexed = std::min(indexed, other.first);
   for (const Unit& other : returned_) indexed = std::min(indexed, other.first);
@@ -89,7 +90,7 @@ void FieldGraph::settle(const Unit& unit, Row reached) {
 }
 
 FieldGraph::Progress FieldGraph::advance(FieldRows rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop) {
-  if (work != Work::linking && (measure(stop) || repair(rows, live) || connect(rows, work, live, stop))) return {true, 0};
+  if (work != Work::linking && (measure(rows, stop) || repair(rows, live) || connect(rows, work, live, stop))) return {true, 0};
   for (;;) {
     {
       const std::shared_lock<FairSharedMutex> insertion(inserting_);
@@ -119,20 +120,31 @@ FieldGraph::Progress FieldGraph::link(const Unit& unit, Graph& graph, const Live
   return {true, row - unit.first};
 }
 
+bool FieldGraph::is_profile_due() const {
+  return indexed_ >= bound_ && (graph_->count() / 2 >= profile_.nodes || linked_since_ >= profile_.nodes);
+}
+
+// Dead nodes would count: a graph that is to be repaired is measured after that, but for the first time.
+bool FieldGraph::should_measure(FieldRows rows) const {
+  return !is_measuring_ && is_profile_due() && (!profile_.is_known() || !is_repair_due(rows));
+}
+
 // False when it is not due, or another thread is at it.
-bool FieldGraph::measure(const std::atomic<bool>& stop) {
+bool FieldGraph::measure(FieldRows rows, const std::atomic<bool>& stop) {
   std::shared_ptr<const Graph> graph;
-  Row rows = 0;
+  Row measured = 0;
+  Row linked = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!should_measure()) return false;
+    if (!should_measure(rows)) return false;
     is_measuring_ = true;
     graph = graph_;
-    rows = indexed_;
+    measured = indexed_;
+    linked = linked_since_;
   }
   std::optional<GraphProfile> profile;
   try {
-    profile = measure_profile(*graph, vectors_, rows, stop);
+    profile = measure_profile(*graph, vectors_, measured, stop);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     is_measuring_ = false;
@@ -140,7 +152,10 @@ bool FieldGraph::measure(const std::atomic<bool>& stop) {
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   is_measuring_ = false;
-  if (profile) profile_ = *profile;
+  if (profile) {
+    profile_ = *profile;
+    linked_since_ -= linked;
+  }
   return true;
 }
 
@@ -170,6 +185,7 @@ Row FieldGraph::replace(std::unique_ptr<Graph> graph, Row rows, const GraphProfi
   repair_.reset();
   unseen_changes_ = graph_->count();
   profile_ = profile;
+  linked_since_ = 0;
   return indexed_;
 }
 

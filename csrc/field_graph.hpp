@@ -65,9 +65,9 @@ class FieldGraph {
   // How many rows no thread has begun to link or to repair, at least 1 while anything else is due.
   Row unclaimed(FieldRows rows, Work work) const;
 
-  // Do the next bit of work in this thread: link a few rows, at most max_rows; measure the graph's profile, which is done each time it has
-  // doubled; repair links to dead nodes, once these are a sixteenth of the graph; or give links to nodes that no path leads to, after links
-  // have changed and nothing else is left to do. REQUIRES max_rows >= 1.
+  // Do the next bit of work in this thread: link a few rows, at most max_rows; measure the graph's profile, which is done each time as many
+  // nodes are new as it had then; repair links to dead nodes, once these are a sixteenth of the graph; or give links to nodes that no path
+  // leads to, after links have changed and nothing else is left to do. REQUIRES max_rows >= 1.
   Progress advance(FieldRows rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
 
   // Live nodes that no path led to when that was looked at last.
@@ -105,9 +105,9 @@ class FieldGraph {
   Claim claim(Row rows, Row max_rows, Unit& unit, std::shared_ptr<Graph>& graph);
   void settle(const Unit& unit, Row reached);
   void make_room(Row rows);
-  bool should_measure() const { return !is_measuring_ && is_profile_due(); }
-  bool is_profile_due() const { return indexed_ >= bound_ && indexed_ / 2 >= profile_.rows; }
-  bool measure(const std::atomic<bool>& stop);
+  bool should_measure(FieldRows rows) const;
+  bool is_profile_due() const;
+  bool measure(FieldRows rows, const std::atomic<bool>& stop);
 
   // field_upkeep.cpp. REQUIRE mutex_, but for those that begin or do something, which return false when there was nothing to do.
   Node estimated_dead(FieldRows rows) const;
@@ -132,6 +132,7 @@ class FieldGraph {
   std::vector<Unit> running_;   // begun with
   std::vector<Unit> returned_;  // begun with and given up; claimed first
   GraphProfile profile_;
+  Row linked_since_ = 0;  // that was measured
   bool is_measuring_ = false;
   std::unique_ptr<Repair> repair_;  // while one is under way
   Node dead_in_tail_ = 0;           // what estimated_dead counted too many when the field had

@@ -16,6 +16,8 @@ struct Graph::Neighbour {
   Node node;
   Row row;
   bool is_linked;  // it is one already
+
+  bool operator<(const Neighbour& other) const { return distance < other.distance || (distance == other.distance && node < other.node); }
 };
 
 // The neighbours of one node that a walk met for the first time there.

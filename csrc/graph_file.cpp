@@ -25,7 +25,7 @@ enum SectionKind : std::uint32_t { kLevels = 1, kCounts = 2, kLinks = 3 };
 constexpr std::uint32_t kSectionCount = 3;
 
 constexpr std::size_t kSectionBytes = 4 + 4 + 8 + 8;
-constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 4 * 4 + 4 + 13 * 4 + 4 * 4;
+constexpr std::size_t kFixedBytes = 8 + 4 + 4 + 16 + 8 + 8 + 4 * 4 + 4 + 15 * 4 + 4 * 4;
 constexpr std::size_t kHeaderBytes = kFixedBytes + kSectionCount * kSectionBytes + 4;
 constexpr int kMaxLevel = 63;
 constexpr int kNoEntry = -1;  // the level of the entry of an empty graph
@@ -55,7 +55,7 @@ struct Header {
 };
 
 void write_profile(Writer& out, const GraphProfile& profile) {
-  out.u32(profile.rows);
+  out.u32(profile.nodes);
   out.u32(profile.ef10);
   out.u32(profile.ef100);
   out.f32(profile.distances10);
@@ -68,6 +68,8 @@ void write_profile(Writer& out, const GraphProfile& profile) {
   out.f32(profile.bounded10);
   out.f32(profile.bounded100);
   out.f32(profile.largest_norm);
+  out.f32(profile.tile_stream_ns);
+  out.f32(profile.tile_gather_ns);
 }
 
 void write_header(Writer& out, const Header& header) {
@@ -116,8 +118,8 @@ Header read_header(const std::uint8_t* buffer, std::uint64_t size) {
   header.identity.metric = static_cast<Metric>(in.u32());
   header.identity.m = in.u32();
   header.state.rows = in.u32();
-  header.state.profile = {in.u32(), in.u32(), in.u32(), in.f32(), in.f32(), in.f32(), in.f32(),
-                          in.f32(), in.f32(), in.f32(), in.f32(), in.f32(), in.f32()};
+  header.state.profile = {in.u32(), in.u32(), in.u32(), in.f32(), in.f32(), in.f32(), in.f32(), in.f32(),
+                          in.f32(), in.f32(), in.f32(), in.f32(), in.f32(), in.f32(), in.f32()};
   header.nodes = in.u32();
   header.entry_node = in.u32();
   header.entry_level = in.i32();
@@ -199,8 +201,8 @@ void check_entry(const Body& body, const Header& header) {
 }
 
 void check_profile(const GraphProfile& profile, Row rows) {
-  if (profile.is_known() && (!is_plausible(profile) || profile.rows > rows)) {
-    corrupt("its profile was measured at " + std::to_string(profile.rows) + " of " + std::to_string(rows) + " rows with beams of " +
+  if (profile.is_known() && (!is_plausible(profile) || profile.nodes > rows)) {
+    corrupt("its profile was measured at " + std::to_string(profile.nodes) + " of " + std::to_string(rows) + " rows with beams of " +
             std::to_string(profile.ef10) + " and " + std::to_string(profile.ef100) + ", and is none that can be measured");
   }
 }
@@ -299,7 +301,7 @@ CompactedGraph compacted_graph(const Graph& graph, const GraphState& state, cons
   }
   CompactedGraph compacted{graph.renumbered(new_of_old, std::max<Row>(rows, 1)), state};
   compacted.state.rows = rows;
-  compacted.state.profile.rows = std::min(state.profile.rows, rows);
+  compacted.state.profile.nodes = std::min(state.profile.nodes, rows);
   return compacted;
 }
 

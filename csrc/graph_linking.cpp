@@ -17,11 +17,6 @@ namespace {
 // Dead nodes are walked over: a list of near nodes may hold this many times as many of all kinds as are wanted.
 constexpr std::size_t kRoomForDead = 4;
 
-template <class Neighbour>
-bool is_nearer(const Neighbour& a, const Neighbour& b) {
-  return a.distance < b.distance || (a.distance == b.distance && a.node < b.node);
-}
-
 void score(const RowTarget& target, const Row* rows, std::size_t count, float* out) {
   for (std::size_t i = 0; i < count; ++i) out[i] = target.distance(rows[i]);
 }
@@ -214,7 +209,7 @@ void Graph::add_candidates(Node node, const Node* nodes, std::uint32_t count, bo
 
 // Make of builder.candidates the list of node. REQUIRES a Hold of it.
 void Graph::choose(Node node, int level, Builder& builder) {
-  std::sort(builder.candidates.begin(), builder.candidates.end(), is_nearer<Neighbour>);
+  std::sort(builder.candidates.begin(), builder.candidates.end());
   keep_apart(max_links(level), builder);
   rewrite(node, level, builder);
 }

@@ -20,6 +20,10 @@ namespace {
 // Queries that one thread takes at a time: enough to share scanned blocks, few enough to balance threads.
 constexpr std::uint64_t kGroup = 32;
 
+std::uint64_t group_of(const vecdb_search& search) {
+  return std::clamp<std::uint64_t>(search.query_count / std::max<std::uint32_t>(search.threads, 1), 1, kGroup);
+}
+
 vecdb_plan to_c(const Plan& plan, std::uint64_t version, const Field::Snapshot& field, const RowSelection& rows, const LinkedRows& links) {
   std::uint64_t tail = 0;
   if (plan.strategy == Strategy::tag) {
@@ -135,10 +139,12 @@ Index::Target Index::take_target(const vecdb_search& search, const Field& field)
   workload.dim = field.vectors().dim();
   workload.rows = target.field.map.rows();
   workload.indexed = target.field.graph.indexed;
+  workload.nodes = target.field.graph.graph == nullptr ? 0 : target.field.graph.graph->count();
   workload.total = target.field.live_count;
   workload.cardinality = target.rows->count;
   workload.k = search.k;
   workload.ef = search.ef;
+  workload.queries = group_of(search);
   workload.profile = target.field.graph.profile;
   workload.accuracy = search.exact != 0 ? Accuracy::exact : Accuracy::approximate;
   target.plan = choose_plan(workload);
@@ -166,7 +172,7 @@ vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   const Searcher searcher({searched.vectors(), ids_, target.field, scratches_, &target.links}, std::move(target.rows), target.plan,
                           search.k, search.exact != 0 ? Accuracy::exact : Accuracy::approximate);
   const std::uint64_t threads = std::max<std::uint32_t>(search.threads, 1);
-  const std::uint64_t group = std::clamp<std::uint64_t>(search.query_count / threads, 1, kGroup);
+  const std::uint64_t group = group_of(search);
   std::atomic<std::uint64_t> next{0};
   run_workers(static_cast<std::uint32_t>(std::min(threads, (search.query_count + group - 1) / group)), [&] {
     for (std::uint64_t first = next.fetch_add(group); first < search.query_count; first = next.fetch_add(group)) {

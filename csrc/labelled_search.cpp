@@ -95,6 +95,7 @@ Plan LabelledIndex::Matches::plan_for(std::uint64_t rows, std::uint64_t total) c
   workload.dim = vectors_.dim();
   workload.rows = static_cast<Row>(rows);
   workload.indexed = static_cast<Row>(rows);
+  workload.nodes = base_->count();
   workload.total = total;
   workload.cardinality = selection_.count;
   workload.k = query_.k;

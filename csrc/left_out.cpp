@@ -3,6 +3,8 @@
 #include "left_out.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "mixed.hpp"
 #include "search.hpp"
@@ -12,7 +14,10 @@ namespace vecdb {
 namespace {
 
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
-constexpr Row kTileRows = 128;
+constexpr Row kCodedRows = 64;  // as many as bits come back of
+constexpr std::size_t kBlendEvery = 6;
+// Rows that point away from each other have nothing between them.
+constexpr double kLeastNorm = 1e-3;
 
 // Calls visit(first, last) for blocks of rows [0, rows). False when stop became true.
 template <class Visit>
@@ -34,7 +39,7 @@ bool scan_rows(const Graph& graph, const Vectors& vectors, Row rows, std::uint32
   const bool is_done = for_each_block(rows, block, stop, [&](Row first, Row last) {
     for (std::size_t i = 0; i < samples.size(); ++i) {
       for (Row row = first; row < last; ++row) {
-        const float distance = vectors.distance(samples[i].row, row);
+        const float distance = vectors.distance(samples[i].query, row);
         if (distance <= rankings[i].worst() && row != samples[i].row && graph.contains(row)) rankings[i].offer(distance, row);
       }
     }
@@ -48,7 +53,7 @@ bool scan_codes(const Graph& graph, const Vectors& vectors, Row rows, std::uint3
   std::vector<CodeQuery> queries;
   std::vector<Ranking> rankings;
   for (const LeftOut& sample : samples) {
-    queries.emplace_back(vectors.row(sample.row), vectors.dim(), vectors.metric());
+    queries.emplace_back(sample.query.values(), vectors.dim(), vectors.metric());
     rankings.emplace_back(rerank_depth(depth), vectors, nullptr);
   }
   std::vector<CodeTile> tiles;
@@ -58,37 +63,60 @@ bool scan_codes(const Graph& graph, const Vectors& vectors, Row rows, std::uint3
     tiles.emplace_back(tile.data(), tile.size());
   }
   const Codes& codes = *vectors.codes();
-  std::vector<float> distances(kTileRows * kTileQueries);
-  const bool is_done = for_each_block(rows, kTileRows, stop, [&](Row first, Row last) {
+  std::vector<float> distances(kCodedRows * kTileQueries);
+  const bool is_done = for_each_block(rows, kCodedRows, stop, [&](Row first, Row last) {
     for (std::size_t t = 0; t < tiles.size(); ++t) {
-      codes.range_distances(tiles[t], first, last, distances.data());
-      for (std::size_t q = 0; q < tiles[t].count(); ++q) {
-        Ranking& ranking = rankings[t * kTileQueries + q];
-        const Row self = samples[t * kTileQueries + q].row;
-        for (Row row = first; row < last; ++row) {
-          const float distance = distances[(row - first) * kTileQueries + q];
-          if (distance <= ranking.worst() && row != self && graph.contains(row)) ranking.offer(distance, row);
+      float limits[kTileQueries];
+      for (std::size_t q = 0; q < kTileQueries; ++q) {
+        limits[q] = q < tiles[t].count() ? rankings[t * kTileQueries + q].worst() : -std::numeric_limits<float>::infinity();
+      }
+      std::uint64_t near = codes.near_in_range(tiles[t], first, last, limits, distances.data());
+      for (; near != 0; near &= near - 1) {
+        const auto i = static_cast<Row>(__builtin_ctzll(near));
+        if (!graph.contains(first + i)) continue;
+        for (std::size_t q = 0; q < tiles[t].count(); ++q) {
+          const std::size_t sample = t * kTileQueries + q;
+          if (first + i != samples[sample].row) rankings[sample].offer(distances[i * kTileQueries + q], first + i);
         }
       }
     }
   });
   for (std::size_t i = 0; is_done && i < samples.size(); ++i) {
     Ranking best(depth, vectors, nullptr);
-    for (const Candidate& near : rankings[i].take()) best.offer(vectors.distance(samples[i].row, near.row), near.row);
+    for (const Candidate& near : rankings[i].take()) best.offer(vectors.distance(samples[i].query, near.row), near.row);
     samples[i].truth = best.take();
   }
   return is_done;
 }
 
+double norm_of(const float* values, std::uint32_t dim) {
+  double squares = 0;
+  for (std::uint32_t i = 0; i < dim; ++i) squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  return std::sqrt(squares);
+}
+
+// What lies half way between two rows, or between their directions under cosine. False where nothing does.
+bool blend(const Vectors& vectors, Row a, Row b, std::vector<float>& out) {
+  const std::uint32_t dim = vectors.dim();
+  const bool is_cosine = vectors.metric() == Metric::cosine;
+  const double share_a = is_cosine ? 0.5 / norm_of(vectors.row(a), dim) : 0.5;
+  const double share_b = is_cosine ? 0.5 / norm_of(vectors.row(b), dim) : 0.5;
+  for (std::uint32_t i = 0; i < dim; ++i) out[i] = static_cast<float>(share_a * vectors.row(a)[i] + share_b * vectors.row(b)[i]);
+  return !is_cosine || norm_of(out.data(), dim) > kLeastNorm;
+}
+
 }  // namespace
 
-std::vector<LeftOut> choose_left_out(const Graph& graph, Row rows, std::size_t count) {
+std::vector<LeftOut> choose_left_out(const Graph& graph, const Vectors& vectors, Row rows, std::size_t count) {
   std::vector<LeftOut> samples;
+  std::vector<float> values(vectors.dim());
   // Rows that were dead when their turn came are not in the graph.
   for (std::uint64_t i = 0; i < 16 * count && samples.size() < count; ++i) {
     const auto row = static_cast<Row>(mixed(graph.options().seed + i) % rows);
     const bool is_new = std::none_of(samples.begin(), samples.end(), [&](const LeftOut& sample) { return sample.row == row; });
-    if (is_new && graph.contains(row)) samples.push_back({row, {}});
+    if (!is_new || !graph.contains(row)) continue;
+    const bool is_blend = samples.size() % kBlendEvery == kBlendEvery - 1 && blend(vectors, samples.back().row, row, values);
+    samples.push_back({is_blend ? kNoRow : row, Query(is_blend ? values.data() : vectors.row(row), vectors.dim(), vectors.metric()), {}});
   }
   return samples;
 }

@@ -30,9 +30,9 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
   cost.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
   cost.step_ns = profile.step_ns;
   const auto prospect = [&](double nodes) {
-    if (workload.ef == 0) return default_prospect(profile, workload.k, static_cast<Row>(std::min<double>(nodes, profile.rows)));
+    if (workload.ef == 0) return default_prospect(profile, workload.k, static_cast<Row>(std::min<double>(nodes, profile.nodes)));
     Prospect beam = beam_prospect(profile, std::max(workload.ef, workload.k));
-    beam.distances.distances *= std::min(1.0, std::log(nodes) / std::log(std::max<double>(profile.rows, 3)));
+    beam.distances.distances *= std::min(1.0, std::log(nodes) / std::log(std::max<double>(profile.nodes, 3)));
     return beam;
   };
   const double share = std::clamp(static_cast<double>(workload.cardinality) / std::max(members, 1.0), 1e-9, 1.0);

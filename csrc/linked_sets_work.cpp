@@ -46,7 +46,7 @@ bool LinkedSets::is_worth(std::uint64_t members, std::uint64_t live, const Graph
   Workload workload;
   workload.dim = vectors_.dim();
   workload.rows = static_cast<Row>(live);
-  workload.indexed = static_cast<Row>(live);
+  workload.indexed = workload.nodes = static_cast<Row>(live);
   workload.total = live;
   workload.cardinality = members;
   workload.k = kUsualK;

@@ -23,10 +23,22 @@ constexpr double kMayPay = 0.6;
 constexpr double kBeginning = 300;  // distances until a walk knows
 constexpr double kLittle = 0.08;    // of an exact scan
 
-// What a scan pays for a row that matches, where this share of the rows does.
+// What a scan for one query pays for a row that matches, where this share of the rows does.
 double scanned_row_ns(double share, const GraphProfile& profile) {
   const double streamed = std::pow(share, kStreamExponent);
   return streamed * profile.stream_ns + (1 - streamed) * profile.gather_ns;
+}
+
+// The same for each of several queries: a tile that is not full costs what a full one does.
+double shared_row_ns(double share, std::uint64_t queries, const GraphProfile& profile) {
+  const double alone = scanned_row_ns(share, profile);
+  if (queries < kWorthTile) return alone;
+  const double streamed = std::pow(share, kStreamExponent);
+  const double in_tile = streamed * profile.tile_stream_ns + (1 - streamed) * profile.tile_gather_ns;
+  const std::uint64_t full = queries / kTileQueries;
+  const std::uint64_t rest = queries % kTileQueries;
+  const double of_rest = rest < kWorthTile ? static_cast<double>(rest) * alone : kTileQueries * in_tile;
+  return std::min(alone, (static_cast<double>(full * kTileQueries) * in_tile + of_rest) / static_cast<double>(queries));
 }
 
 }  // namespace
@@ -39,14 +51,17 @@ Plan choose_plan(const Workload& workload) {
   const double share = static_cast<double>(workload.cardinality) / static_cast<double>(workload.rows);
   const double row_ns = scanned_row_ns(share, profile);
   plan.strategy = Strategy::exact;
-  plan.cost_exact_ns = static_cast<double>(workload.cardinality) * row_ns;
+  plan.cost_exact_ns = static_cast<double>(workload.cardinality) * shared_row_ns(share, workload.queries, profile);
   if (!workload.has_choice()) return plan;
 
-  const Prospect prospect = workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k))
-                                             : default_prospect(profile, workload.k, workload.indexed);
-  const double tail = share * static_cast<double>(workload.rows - workload.indexed) * row_ns;
-  const auto cost_at = [&](double p) { return std::min<double>(workload.indexed, prospect.distances.at(p)) * profile.step_ns + tail; };
-  plan.cost_graph_ns = cost_at(share);
+  const Prospect prospect =
+      workload.ef != 0 ? beam_prospect(profile, std::max(workload.ef, workload.k)) : default_prospect(profile, workload.k, workload.nodes);
+  const auto waiting = static_cast<double>(workload.rows - workload.indexed);
+  const double tail = share * waiting * row_ns;
+  const auto cost_at = [&](double p) { return std::min<double>(workload.nodes, prospect.distances.at(p)) * profile.step_ns + tail; };
+  // Dead rows stay where they are, but most of them have left the graph.
+  const double share_of_nodes = std::clamp(static_cast<double>(workload.cardinality) / (workload.nodes + waiting), share, 1.0);
+  plan.cost_graph_ns = cost_at(share_of_nodes);
   const bool has_filter = workload.cardinality != workload.total;
   const bool may_pay =
       has_filter && kBeginning * profile.step_ns < kLittle * plan.cost_exact_ns && cost_at(1) < kMayPay * plan.cost_exact_ns;
@@ -58,7 +73,7 @@ Plan choose_plan(const Workload& workload) {
   if (plan.effort.give_up == 0) return plan;
   plan.strategy = has_filter ? Strategy::sweep : Strategy::graph;
   plan.reach = prospect.reach;
-  plan.reach.least_share = static_cast<float>(share);
+  plan.reach.least_share = static_cast<float>(share_of_nodes);
   plan.effort.most = distances_for(kMost);
   plan.effort.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
   plan.effort.expectation = prospect.distances;

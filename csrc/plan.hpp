@@ -23,23 +23,23 @@ struct Workload {
   std::uint32_t dim = 0;
   Row rows = 0;                   // dead ones included
   Row indexed = 0;                // rows that the graph covers; 0 without one
+  Node nodes = 0;                 // of the graph: those rows, but for the dead that left it
   std::uint64_t total = 0;        // live rows
   std::uint64_t cardinality = 0;  // live rows that match
   std::uint32_t k = 0;
-  std::uint32_t ef = 0;  // 0: to be chosen by the profile
+  std::uint32_t ef = 0;       // 0: to be chosen by the profile
+  std::uint64_t queries = 1;  // that one thread would scan for together
   GraphProfile profile;
   Accuracy accuracy = Accuracy::approximate;
 
   // Whether a graph could be walked at all.
-  bool has_choice() const {
-    return accuracy == Accuracy::approximate && indexed != 0 && cardinality > k && (ef != 0 || profile.is_known());
-  }
+  bool has_choice() const { return accuracy == Accuracy::approximate && nodes != 0 && cardinality > k && (ef != 0 || profile.is_known()); }
 };
 
 struct Plan {
   Strategy strategy = Strategy::empty;
   Reach reach{0};            // of a walk; ef is 0 unless a graph is walked
-  double cost_exact_ns = 0;  // predicted, one query
+  double cost_exact_ns = 0;  // predicted, one query, with its share of what several scan together
   double cost_graph_ns = 0;  // infinite without a graph
   Effort effort{0};          // the walk's
 };

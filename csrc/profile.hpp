@@ -11,7 +11,7 @@
 namespace vecdb {
 
 struct GraphProfile {
-  Row rows = 0;  // how many the graph had when this was measured; 0: not measured
+  Node nodes = 0;  // how many the graph had when this was measured; 0: not measured
   // The plain beam that recall 0.95 needs for k = 10 and k = 100, and the distances that a walk with it computes.
   std::uint32_t ef10 = 0;
   std::uint32_t ef100 = 0;
@@ -27,10 +27,13 @@ struct GraphProfile {
   float bounded10 = 0;  // distances with the bound
   float bounded100 = 0;
   float largest_norm = 0;  // of the rows; under dot
+  // Of a scan, too, but a row's share of each of kTileQueries queries that are scanned for at once.
+  float tile_stream_ns = 0;
+  float tile_gather_ns = 0;
 
   static constexpr double kRoom = 2;
 
-  bool is_known() const { return rows != 0; }
+  bool is_known() const { return nodes != 0; }
 };
 
 // Whether measure_profile could have given this: a file may say anything.
@@ -46,8 +49,8 @@ struct Prospect {
   Expectation distances;
 };
 
-// For recall 0.95 at this k and this many rows. REQUIRES profile.is_known().
-Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Row rows);
+// For recall 0.95 at this k in a graph of so many nodes. REQUIRES profile.is_known().
+Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Node nodes);
 
 // For a plain beam.
 Prospect beam_prospect(const GraphProfile& profile, std::uint32_t ef);

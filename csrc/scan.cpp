@@ -71,82 +71,6 @@ constexpr std::size_t chunk_rows(std::uint64_t row_bytes) {
   return std::clamp(rows, kBlockRows, kLargestChunk);
 }
 
-// What a scan compares rows with: kWidth queries at once. range and list write out[i * kWidth + q]. A word with kDense rows allowed is
-// streamed whole, which the CPU does by itself and quicker a row.
-struct OneQuery {
-  static constexpr std::size_t kWidth = 1;
-  static constexpr std::size_t kDense = 28;
-  const Vectors& vectors;
-  const Query& query;
-
-  std::size_t count() const { return 1; }
-  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
-  void prefetch(Row row) const { vectors.prefetch_early(row); }
-  void range(Row first, Row last, float* out) const {
-    for (Row row = first; row < last; ++row) out[row - first] = vectors.distance(query, row);
-  }
-  void list(const Row* rows, std::size_t count, float* out) const {
-    for (std::size_t i = 0; i < count; ++i) out[i] = vectors.distance(query, rows[i]);
-  }
-};
-
-struct SomeQueries {
-  static constexpr std::size_t kWidth = kTileQueries;
-  static constexpr std::size_t kDense = 44;
-  const Vectors& vectors;
-  const QueryTile& tile;
-
-  std::size_t count() const { return tile.count(); }
-  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
-  void prefetch(Row row) const { vectors.prefetch_early(row); }
-  void range(Row first, Row last, float* out) const {
-    // Beside so much arithmetic the CPU does not run far enough ahead by itself.
-    const auto ahead = static_cast<Row>(2 * chunk_rows(row_bytes()));
-    const auto row_at = [&](std::size_t i) {
-      const Row row = first + static_cast<Row>(i);
-      vectors.prefetch_early(row + ahead);
-      return row;
-    };
-    score(last - first, row_at, out);
-  }
-  void list(const Row* rows, std::size_t count, float* out) const {
-    score(count, [rows](std::size_t i) { return rows[i]; }, out);
-  }
-
-  template <class RowAt>
-  void score(std::size_t count, const RowAt& row_at, float* out) const {
-    std::size_t i = 0;
-    for (; i + kTileRows <= count; i += kTileRows) vectors.distances(tile, row_at(i), row_at(i + 1), out + i * kWidth);
-    if (i == count) return;
-    float last[kTileRows * kWidth];
-    vectors.distances(tile, row_at(i), row_at(i), last);
-    std::copy_n(last, kWidth, out + i * kWidth);
-  }
-};
-
-template <class Coded, std::size_t width, std::size_t dense>
-struct ByCodes {
-  static constexpr std::size_t kWidth = width;
-  static constexpr std::size_t kDense = dense;
-  const Vectors& vectors;
-  const Coded& asked;
-  std::size_t query_count;
-
-  std::size_t count() const { return query_count; }
-  std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
-  void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
-  void range(Row first, Row last, float* out) const {
-    vectors.touch(first, last);
-    vectors.codes()->range_distances(asked, first, last, out);
-  }
-  void list(const Row* rows, std::size_t count, float* out) const {
-    vectors.touch(rows, count);
-    vectors.codes()->list_distances(asked, rows, count, out);
-  }
-};
-using OneCoded = ByCodes<CodeQuery, 1, 28>;
-using SomeCoded = ByCodes<CodeTile, kTileQueries, 40>;
-
 // Bit r: whether row r of a word has a distance that is not beyond its query's limit.
 template <std::size_t width>
 std::uint64_t within(const float* distances, std::size_t rows, const float* limits) {
@@ -188,6 +112,88 @@ std::uint64_t within<8>(const float* distances, std::size_t rows, const float* l
 static_assert(kTileQueries == 8, "the kernel above is for eight queries");
 #endif
 
+// What a scan compares rows with: kWidth queries at once. range and list return which of up to kWord rows may have a distance that is not
+// beyond its query's limit, and write out[i * kWidth + q] of these. A word with kDense rows allowed is streamed whole, which the CPU does
+// by itself and quicker a row.
+struct OneQuery {
+  static constexpr std::size_t kWidth = 1;
+  static constexpr std::size_t kDense = 28;
+  const Vectors& vectors;
+  const Query& query;
+
+  std::size_t count() const { return 1; }
+  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
+  void prefetch(Row row) const { vectors.prefetch_early(row); }
+  std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    for (Row row = first; row < last; ++row) out[row - first] = vectors.distance(query, row);
+    return within<kWidth>(out, last - first, limits);
+  }
+  std::uint64_t list(const Row* rows, std::size_t count, const float* limits, float* out) const {
+    for (std::size_t i = 0; i < count; ++i) out[i] = vectors.distance(query, rows[i]);
+    return within<kWidth>(out, count, limits);
+  }
+};
+
+struct SomeQueries {
+  static constexpr std::size_t kWidth = kTileQueries;
+  static constexpr std::size_t kDense = 44;
+  const Vectors& vectors;
+  const QueryTile& tile;
+
+  std::size_t count() const { return tile.count(); }
+  std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
+  void prefetch(Row row) const { vectors.prefetch_early(row); }
+  std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    // Beside so much arithmetic the CPU does not run far enough ahead by itself.
+    vectors.range_distances(tile, first, last, static_cast<Row>(2 * chunk_rows(row_bytes())), out);
+    return within<kWidth>(out, last - first, limits);
+  }
+  std::uint64_t list(const Row* rows, std::size_t count, const float* limits, float* out) const {
+    vectors.list_distances(tile, rows, count, out);
+    return within<kWidth>(out, count, limits);
+  }
+};
+
+struct OneCoded {
+  static constexpr std::size_t kWidth = 1;
+  static constexpr std::size_t kDense = 28;
+  const Vectors& vectors;
+  const CodeQuery& query;
+
+  std::size_t count() const { return 1; }
+  std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
+  void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
+  std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    vectors.touch(first, last);
+    vectors.codes()->range_distances(query, first, last, out);
+    return within<kWidth>(out, last - first, limits);
+  }
+  std::uint64_t list(const Row* rows, std::size_t count, const float* limits, float* out) const {
+    vectors.touch(rows, count);
+    vectors.codes()->list_distances(query, rows, count, out);
+    return within<kWidth>(out, count, limits);
+  }
+};
+
+struct SomeCoded {
+  static constexpr std::size_t kWidth = kTileQueries;
+  static constexpr std::size_t kDense = 40;
+  const Vectors& vectors;
+  const CodeTile& tile;
+
+  std::size_t count() const { return tile.count(); }
+  std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
+  void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
+  std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    vectors.touch(first, last);
+    return vectors.codes()->near_in_range(tile, first, last, limits, out);
+  }
+  std::uint64_t list(const Row* rows, std::size_t count, const float* limits, float* out) const {
+    vectors.touch(rows, count);
+    return vectors.codes()->near_in_list(tile, rows, count, limits, out);
+  }
+};
+
 // One pass of one target over some rows. Most rows enter no ranking: a whole word of them is compared with the rankings' worst at once.
 template <class Target>
 class Scan {
@@ -206,9 +212,8 @@ class Scan {
       if (end - first < kWord) word &= (std::uint64_t{1} << (end - first)) - 1;
       const auto count = static_cast<std::size_t>(bits::count_of(word));
       if (count >= Target::kDense) {
-        target_.range(first, end, distances_);
         const auto row_at = [first](std::size_t i) { return first + static_cast<Row>(i); };
-        offer(word & within<kWidth>(distances_, end - first, limits_), distances_, row_at);
+        offer(word & target_.range(first, end, limits_, distances_), distances_, row_at);
       } else {
         gather(word, count, first);
       }
@@ -226,8 +231,7 @@ class Scan {
       for (std::size_t i = done + ahead; i < std::min(count, done + ahead + chunk); ++i) target_.prefetch(rows[i]);
       const std::size_t now = std::min(chunk, count - done);
       const Row* of_chunk = rows + done;
-      target_.list(of_chunk, now, distances_);
-      offer(within<kWidth>(distances_, now, limits_), distances_, [of_chunk](std::size_t i) { return of_chunk[i]; });
+      offer(target_.list(of_chunk, now, limits_, distances_), distances_, [of_chunk](std::size_t i) { return of_chunk[i]; });
     }
   }
 
@@ -299,26 +303,26 @@ void scan_range(const Vectors& vectors, const Query& query, Row first, Row last,
   scan_set(OneQuery{vectors, query}, first, last, allowed, &ranking);
 }
 void scan_range(const Vectors& vectors, const CodeQuery& query, Row first, Row last, const RowSet& allowed, Ranking& ranking) {
-  scan_set(OneCoded{vectors, query, 1}, first, last, allowed, &ranking);
+  scan_set(OneCoded{vectors, query}, first, last, allowed, &ranking);
 }
 void scan_range(const Vectors& vectors, const QueryTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings) {
   scan_set(SomeQueries{vectors, tile}, first, last, allowed, rankings);
 }
 void scan_range(const Vectors& vectors, const CodeTile& tile, Row first, Row last, const RowSet& allowed, Ranking* rankings) {
-  scan_set(SomeCoded{vectors, tile, tile.count()}, first, last, allowed, rankings);
+  scan_set(SomeCoded{vectors, tile}, first, last, allowed, rankings);
 }
 
 void scan_list(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking) {
   scan_rows(OneQuery{vectors, query}, rows, count, &ranking);
 }
 void scan_list(const Vectors& vectors, const CodeQuery& query, const Row* rows, std::size_t count, Ranking& ranking) {
-  scan_rows(OneCoded{vectors, query, 1}, rows, count, &ranking);
+  scan_rows(OneCoded{vectors, query}, rows, count, &ranking);
 }
 void scan_list(const Vectors& vectors, const QueryTile& tile, const Row* rows, std::size_t count, Ranking* rankings) {
   scan_rows(SomeQueries{vectors, tile}, rows, count, rankings);
 }
 void scan_list(const Vectors& vectors, const CodeTile& tile, const Row* rows, std::size_t count, Ranking* rankings) {
-  scan_rows(SomeCoded{vectors, tile, tile.count()}, rows, count, rankings);
+  scan_rows(SomeCoded{vectors, tile}, rows, count, rankings);
 }
 
 void offer_rows(const Vectors& vectors, const Query& query, const Row* rows, std::size_t count, Ranking& ranking) {

@@ -67,6 +67,9 @@ class Ranking {
   std::vector<Entry> heap_;  // worst entry at the front
 };
 
+// Comparing a tile with a row costs about as much as this many comparisons of one query; fewer queries are scanned for one by one.
+constexpr std::size_t kWorthTile = 3;
+
 // Offer every allowed row of [first, last).
 void scan_range(const Vectors& vectors, const Query& query, Row first, Row last, const RowSet& allowed, Ranking& ranking);
 void scan_range(const Vectors& vectors, const CodeQuery& query, Row first, Row last, const RowSet& allowed, Ranking& ranking);

@@ -11,8 +11,6 @@ namespace {
 
 // Queries of a batch scan a block of rows in turn, so that it comes from memory once; the block stays in a core's own cache.
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
-// Comparing a tile with a row costs about as much as this many comparisons of one query; fewer queries are scanned for one by one.
-constexpr std::size_t kWorthTile = 3;
 
 QueryTile make_tile(const Query* const* queries, std::size_t count, std::uint32_t dim) { return QueryTile(queries, count, dim); }
 CodeTile make_tile(const CodeQuery* const* queries, std::size_t count, std::uint32_t) { return CodeTile(queries, count); }

@@ -66,7 +66,7 @@ Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
     : dim_(checked_dim(dim)),
       metric_(metric),
       kernel_(metric == Metric::l2 ? kernels().l2_squared : kernels().dot),
-      tile_kernel_(metric == Metric::l2 ? kernels().tile_l2_squared : kernels().tile_dot),
+      tile_kernel_(metric == Metric::l2 ? kernels().tiles.l2_squared : kernels().tiles.dot),
       block_shift_(shift_of(rows_per_block(dim))),
       block_mask_(rows_per_block(dim) - 1),
       prefetch_bytes_(std::min(dim * sizeof(float), kMaxPrefetchBytes)),

@@ -4,6 +4,7 @@
 // One thread appends, maps or sets checksums at a time; any thread reads rows that were published to it, meanwhile.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -11,6 +12,10 @@
 #include <memory>
 #include <mutex>
 #include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "codes.hpp"
 #include "distance.hpp"
@@ -97,16 +102,14 @@ class Vectors {
     const bool is_in_range = size > kSmallestSum && size < kInfinitelyFar;
     return finish(is_in_range ? sum * inverse_norms_[a] * inverse_norms_[b] : cosine_in_double(start(a), start(b), dim_));
   }
-  // out[q] and out[kTileQueries + q]: distance(query q, row), of row a and row b; the places of queries that the tile has not mean nothing.
-  void distances(const QueryTile& tile, Row a, Row b, float* out) const {
-    prepare(a);
-    prepare(b);
-    const float* const rows[kTileRows] = {start(a), start(b)};
-    tile_kernel_(tile.values(), tile.stride(), rows, dim_, out);
-    if (metric_ == Metric::l2) return;
-    const float factors[kTileRows] = {metric_ == Metric::cosine ? inverse_norms_[a] : 1.0F,
-                                      metric_ == Metric::cosine ? inverse_norms_[b] : 1.0F};
-    for (std::size_t i = 0; i < kTileRows * kTileQueries; ++i) out[i] = finish(out[i] * factors[i / kTileQueries]);
+  // out[i * kTileQueries + q]: distance(query q, row first + i, or rows[i]); the places of queries that the tile has not mean nothing.
+  // Of a range, rows so many ahead are asked for.
+  void range_distances(const QueryTile& tile, Row first, Row last, Row ahead, float* out) const {
+    const auto row_at = [first](std::size_t i) { return first + static_cast<Row>(i); };
+    distances(tile, last - first, row_at, [&](Row row) { prefetch_early(row + ahead); }, out);
+  }
+  void list_distances(const QueryTile& tile, const Row* rows, std::size_t count, float* out) const {
+    distances(tile, count, [rows](std::size_t i) { return rows[i]; }, [](Row) {}, out);
   }
   // Let the codes of these rows be used: they are made when a row is first touched.
   void touch(Row first, Row last) const {
@@ -173,6 +176,45 @@ class Vectors {
   float finish(float value) const {
     if (metric_ == Metric::l2) return value;
     return std::isnan(value) ? kInfinitelyFar : -value;
+  }
+  template <class RowAt, class Meet>
+  void distances(const QueryTile& tile, std::size_t count, const RowAt& row_at, const Meet& meet, float* out) const {
+    const auto sum_up = [&](Row a, Row b, float* sums) {
+      prepare(a);
+      prepare(b);
+      const float* const rows[kTileRows] = {start(a), start(b)};
+      tile_kernel_(tile.values(), tile.stride(), rows, dim_, sums);
+    };
+    std::size_t i = 0;
+    for (; i + kTileRows <= count; i += kTileRows) {
+      meet(row_at(i));
+      meet(row_at(i + 1));
+      sum_up(row_at(i), row_at(i + 1), out + i * kTileQueries);
+    }
+    if (i < count) {
+      float last[kTileRows * kTileQueries];
+      sum_up(row_at(i), row_at(i), last);
+      std::copy_n(last, kTileQueries, out + i * kTileQueries);
+    }
+    if (metric_ == Metric::l2) return;
+    // Not after each two, for whose sums that would wait.
+    for (i = 0; i < count; ++i) finish_row(metric_ == Metric::cosine ? inverse_norms_[row_at(i)] : 1.0F, out + i * kTileQueries);
+  }
+  // As finish does, to the sums of a tile's queries; compilers do not find these instructions by themselves.
+  static void finish_row(float factor, float* sums) {
+#if defined(__SSE2__)
+    const __m128 factors = _mm_set1_ps(factor);
+    for (std::size_t q = 0; q < kTileQueries; q += 4) {
+      const __m128 negated = _mm_xor_ps(_mm_mul_ps(_mm_loadu_ps(sums + q), factors), _mm_set1_ps(-0.0F));
+      // The second is taken where the first is NaN.
+      _mm_storeu_ps(sums + q, _mm_min_ps(negated, _mm_set1_ps(kInfinitelyFar)));
+    }
+#else
+    for (std::size_t q = 0; q < kTileQueries; ++q) {
+      const float value = sums[q] * factor;
+      sums[q] = std::isnan(value) ? kInfinitelyFar : -value;
+    }
+#endif
   }
   static constexpr float kInfinitelyFar = std::numeric_limits<float>::infinity();
   // Below this, products of two rows may have vanished.

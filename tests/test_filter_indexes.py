@@ -166,8 +166,8 @@ def test_only_what_no_index_can_tell_is_read_from_payloads(points: Collection, m
     for filter, expected in lowered:
         assert found_of(points, filter) == expected
     read: list[int] = []
-    original = points._state.store.payloads_of
-    monkeypatch.setattr(points._state.store, "payloads_of", lambda offsets: (read.extend(offsets), original(offsets))[1])
+    original = points._state.contents.points.payloads_of
+    monkeypatch.setattr(points._state.contents.points, "payloads_of", lambda offsets: (read.extend(offsets), original(offsets))[1])
     for filter, expected in lowered:
         assert points.count(filter) == len(expected)
     assert read == []
@@ -208,7 +208,7 @@ def test_points_that_die_while_an_index_is_built_are_not_counted(points: Collect
         scan(self, building, rows, last)
         calls.append(last)
 
-    iterate = points._state.iterate
+    iterate = points._state.contents.payloads.iterate
 
     def crossed(first: int, last: int) -> Any:
         rows = list(iterate(first, last))
@@ -219,7 +219,7 @@ def test_points_that_die_while_an_index_is_built_are_not_counted(points: Collect
         return rows
 
     monkeypatch.setattr(PayloadIndexes, "_scan", meanwhile)
-    monkeypatch.setattr(points._state, "iterate", crossed)
+    monkeypatch.setattr(points._state.contents.payloads, "iterate", crossed)
     assert found_of(points, F("a") == "x") == {*range(40)} - {3, 12, 35, 4, 5, 14, 36}
     assert calls == [10, 20, 30, 40]
     assert index_of(points, "a", "tags").entries == 2 * 37
@@ -240,8 +240,8 @@ def test_words_beyond_the_budget_are_left_to_the_evaluator(points: Collection, m
 def test_one_scan_builds_all_indexes_of_a_filter(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     points.upsert(list(range(10)), [V] * 10, [{"a": n, "p": {"lat": n, "lon": 0}} for n in range(10)])
     scans: list[int] = []
-    iterate = points._state.iterate
-    monkeypatch.setattr(points._state, "iterate", lambda first, last: (scans.append(first), iterate(first, last))[1])
+    iterate = points._state.contents.payloads.iterate
+    monkeypatch.setattr(points._state.contents.payloads, "iterate", lambda first, last: (scans.append(first), iterate(first, last))[1])
     assert found_of(points, (F("a") < 6) & F("p").geo_box((9.5, -1), (2.5, 1)) & ~(F("a") == 4)) == {3, 5}
     assert scans == [0]
 

@@ -107,7 +107,7 @@ def test_answers_are_those_of_the_evaluator_whatever_is_declared(path: Path, kin
 
 def test_an_index_declared_before_the_points_is_fed_by_writes(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     points.create_index("n", "integer")
-    monkeypatch.setattr(points._state, "iterate", lambda first, last: pytest.fail("payloads were scanned"))
+    monkeypatch.setattr(points._state.contents.payloads, "iterate", lambda first, last: pytest.fail("payloads were scanned"))
     points.upsert(range(50), [V] * 50, [{"n": n % 5} for n in range(50)])
     assert points.count(F("n") == 3) == 10
     assert points.count(F("n") < 2) == 20
@@ -194,10 +194,10 @@ Make = Callable[..., NDArray[np.float32]]
 
 
 def test_with_m_the_points_of_each_value_are_linked_also_after_reopening(path: Path, clustered: Make) -> None:
-    count, dim = 4000, 400
+    count, dim = 14_000, 100  # so many that links are worth having, however noisy the machine that measures it
     rows = clustered(count, dim, seed=8)
     with vecdb.open(path, durability="os") as db:
-        points = db.create_collection("p", dim=dim, m=6, ef_construction=24, metric="l2")
+        points = db.create_collection("p", dim=dim, ef_construction=60, metric="l2")
         points.upsert(range(count), rows, [{"kind": n % 3} for n in range(count)])
         assert points.wait_indexed(120)
         assert points._state.core.field_stats(0).linked_tags == 0
@@ -226,7 +226,7 @@ def test_links_are_asked_for_once_for_each_value_and_anew_with_another_m(points:
     monkeypatch.setattr(core, "link_tags", note)
     points.upsert([1, 2], [V] * 2, [{"a": "x"}, {"a": "y"}])
     points.create_index("a", "keyword", m=8)
-    assert sorted(asked) == [("one", 8), ("x", 8), ("y", 8)]
+    assert sorted(asked) == [("x", 8), ("y", 8)]
     asked.clear()
     points.create_index("a", m=8)
     points.create_index("a")
@@ -235,7 +235,7 @@ def test_links_are_asked_for_once_for_each_value_and_anew_with_another_m(points:
     assert asked == [("z", 8)]
     asked.clear()
     points.create_index("a", m=12)
-    assert sorted(asked) == [("one", 12), ("x", 12), ("y", 12), ("z", 12)]
+    assert sorted(asked) == [("x", 12), ("y", 12), ("z", 12)]
     assert points.indexes["a"].m == 12
 
 
@@ -478,7 +478,7 @@ def test_a_declaration_file_of_another_kind_is_corruption_to_its_reader(tmp_path
 def test_an_interrupt_while_an_index_is_built_declares_nothing(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_payload_index, "BLOCK", 10)
     points.upsert(range(40), [V] * 40, [{"a": n % 4} for n in range(40)])
-    iterate = points._state.iterate
+    iterate = points._state.contents.payloads.iterate
     with monkeypatch.context() as patched:
 
         def interrupted(first: int, last: int) -> Any:
@@ -486,7 +486,7 @@ def test_an_interrupt_while_an_index_is_built_declares_nothing(points: Collectio
                 os.kill(os.getpid(), signal.SIGINT)
             return iterate(first, last)
 
-        patched.setattr(points._state, "iterate", interrupted)
+        patched.setattr(points._state.contents.payloads, "iterate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             points.create_index("a", "integer", m=4)
     assert points.indexes == {}

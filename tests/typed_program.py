@@ -105,6 +105,9 @@ def care(products: vecdb.Collection) -> None:
     products.checkpoint()
     done: bool = products.wait_indexed(timeout=10.0)
     assert done
+    products.compact()
+    report: vecdb.Report = products.verify()
+    assert report
     info: vecdb.CollectionInfo = products.info()
     assert info.bytes["vectors"] > 0
     name, dim, metric, metadata = products.name, products.dim, products.metric, products.metadata
@@ -124,6 +127,7 @@ def main(path: Path) -> None:
         assert db.get_or_create_collection("products").name in db
         assert [db[name].dim for name in db] == [2]
         db.refresh()
+        db.backup(path.with_name("backup.vecdb"))
         db.drop_collection("products")
         films = db.create_collection("films", vectors={"title": vecdb.VectorConfig(2), "poster": vecdb.VectorConfig(3, metric="l2")})
         films.upsert([1, 2], {"title": np.eye(2), "poster": [None, [0.1, 0.2, 0.3]]})

@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point, VectorConfig
+from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point, Report, VectorConfig
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "Plan",
     "Point",
     "ReadOnly",
+    "Report",
     "StorageError",
     "VecdbError",
     "VectorConfig",

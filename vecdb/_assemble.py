@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vecdb._contents import CoreLoader
 from vecdb._convert import whole
-from vecdb._state import CollectionState, CoreLoader
+from vecdb._state import CollectionState
 from vecdb.errors import InvalidArgument
 from vecdb.index import CoreIndex
 from vecdb.storage.disk import DiskStore
@@ -136,7 +137,7 @@ def memory_state(name: str, fields: Sequence[FieldSpec], metadata: dict[str, Any
     """
     count = thread_count(threads)
     store = MemoryStore()
-    loader = CoreLoader(CoreIndex(fields, threads=0))
+    loader = CoreLoader(CoreIndex(fields, threads=0), len(fields))
     state = CollectionState(name, fields, metadata, loader, store, threading.RLock(), writable=True, threads=count)
     state.start()
     return state
@@ -148,7 +149,7 @@ def disk_state(name: str, directory: Path, *, durability: str, threads: int, wri
     """
     manifest = read_manifest(directory / "MANIFEST", for_writing=writable)
     core = CoreIndex(manifest.fields, threads=0)
-    loader = CoreLoader(core)
+    loader = CoreLoader(core, len(manifest.fields))
     write_lock = threading.RLock()
     try:
         store = DiskStore.open(directory, durability=durability, write_lock=write_lock, load=loader, graphs=loader)

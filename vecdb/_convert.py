@@ -25,6 +25,9 @@ MAX_DEPTH = 64
 # Outside of these a float32 product of two norms over- or underflows, and a score could not be told from another.
 LARGEST_NORM = 1e18
 SMALLEST_COSINE_NORM = 1e-18
+# Squared lengths that need no closer look, and up to how many rows are worth looking at one by one.
+_ORDINARY = (1e-30, 1e30)
+_FEW = 4
 
 
 def is_one_id(value: object) -> bool:
@@ -123,7 +126,7 @@ def check_rows(rows: NDArray[np.float32], metric: str, what: str, positions: Seq
     """
     Raise InvalidArgument unless every row is finite, of a usable norm and, under cosine, not zero.
     """
-    if rows.shape[0] == 0:
+    if rows.shape[0] <= _FEW and all(_ORDINARY[0] < np.dot(row, row) < _ORDINARY[1] for row in rows):
         return
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     low = SMALLEST_COSINE_NORM**2 if metric == "cosine" else 0.0
@@ -192,6 +195,16 @@ def as_queries(query: object, *, dim: int, metric: str) -> tuple[NDArray[np.floa
     """
     Return (matrix, single): a 1-D query is one row and single.
     """
+    if (
+        type(query) is np.ndarray
+        and query.dtype == np.float32
+        and query.shape[-1:] == (dim,)
+        and query.ndim <= 2
+        and query.flags.c_contiguous
+    ):
+        rows = query.reshape(-1, dim)
+        check_rows(rows, metric, "queries")
+        return rows, query.ndim == 1
     try:
         ndim = np.ndim(query)  # type: ignore[arg-type]
     except ValueError:
@@ -361,6 +374,8 @@ def whole(value: object, name: str, low: int, high: int) -> int:
     >>> whole(3, "k", 1, 10)
     3
     """
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise InvalidArgument(f"{name} is {value!r}, expected an int from {low} to {high}")
     if not low <= int(value) <= high:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from vecdb._background import BackgroundThread, rest
+from vecdb._contents import Contents
 from vecdb._index_kinds import KINDS, LINKED_KINDS, MAX_M, MIN_M, kind_of, parts_of
 from vecdb._interrupt import uninterrupted
 from vecdb._one_index import PayloadIndex
-from vecdb._payload_index import BLOCK, PayloadIndexes, Payloads
+from vecdb._payload_index import BLOCK, PayloadIndexes
 from vecdb.errors import AlreadyExists, Closed, InvalidArgument, NotFound, VecdbError
 from vecdb.filters import KeyPath, elements
 from vecdb.storage.framing import IndexSpec
@@ -33,14 +35,14 @@ class DeclaredIndexes:
     The declarations of one collection, and the building of what they name.
     """
 
-    def __init__(self, name: str, indexes: PayloadIndexes, payloads: Payloads, store: Store) -> None:
+    def __init__(self, name: str, contents: Contents, store: Store) -> None:
         self._name = name
-        self._indexes = indexes
-        self._payloads = payloads
+        self._contents = contents
         self._store = store
         self._lock = threading.Lock()
         self._specs: Mapping[str, IndexSpec] = MappingProxyType({})  # replaced as a whole, so that readers need no lock
         self._builder: BackgroundThread | None = None
+        self._coming: PayloadIndexes | None = None
         self._closed = False
 
     # ---- opening and closing ----
@@ -50,14 +52,21 @@ class DeclaredIndexes:
         Take over what the store has, and build it in the background.
         """
         self._specs = MappingProxyType({key: spec for key, spec in self._store.read_indexes().items() if self._is_known(key, spec)})
-        for text, spec in self._specs.items():
-            key = KeyPath.parse(text)
-            self._indexes.keep(parts_of(key, spec.kind))
-            if spec.m is not None:
-                self._indexes.link(key, spec.m)
+        self._declare(self._indexes)
         if self._specs:
             self._builder = BackgroundThread(self._build_all, name="vecdb-indexes")
             self._builder.start()
+
+    @property
+    def _indexes(self) -> PayloadIndexes:
+        return self._contents.indexes
+
+    def _declare(self, indexes: PayloadIndexes) -> None:
+        for text, spec in self._specs.items():
+            key = KeyPath.parse(text)
+            indexes.keep(parts_of(key, spec.kind))
+            if spec.m is not None:
+                indexes.link(key, spec.m)
 
     def _is_known(self, text: str, spec: IndexSpec) -> bool:
         try:
@@ -99,10 +108,44 @@ class DeclaredIndexes:
         End what is being built, and write nothing more to the store.
         """
         self._indexes.stop()
+        if (coming := self._coming) is not None:
+            coming.stop()
         with self._lock:
             self._closed = True
         if self._builder is not None and self._builder is not threading.current_thread():
             self._builder.join()
+
+    # ---- compaction ----
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """
+        Have `create` and `drop`, and the end of the collection, wait for the end of a with block.
+        """
+        with self._lock:
+            self._check_open()
+            yield
+
+    def build_in(self, contents: Contents) -> None:
+        """
+        Build, in the contents that are to follow, what was declared and what is there already. REQUIRES: `unchanged`.
+        """
+        self._declare(contents.indexes)
+        wanted = {(index.key, index.kind) for index in self._indexes.all() if index.complete}
+        for text, spec in self._specs.items():
+            wanted.update(parts_of(KeyPath.parse(text), spec.kind))
+        self._coming = contents.indexes
+        try:
+            with contents.indexes.use(wanted):
+                pass
+        finally:
+            self._coming = None
+
+    def move_to(self, contents: Contents) -> None:
+        """
+        Speak of other contents from now on. REQUIRES: `unchanged`.
+        """
+        self._contents = contents
 
     # ---- declaring ----
 
@@ -147,7 +190,7 @@ class DeclaredIndexes:
         first, end = 0, self._store.next_offset
         while first < end:
             self._check_open()
-            for _, payload in self._payloads.iterate(first, min(first + BLOCK, end)):
+            for _, payload in self._contents.payloads.iterate(first, min(first + BLOCK, end)):
                 yield payload
             first += BLOCK
 

@@ -98,7 +98,7 @@ class Exploring(Searching):
             ef=beam(ef),
             exact=flag(exact, "exact"),
         )
-        rows = self._fields.read(self._state.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
+        rows = self._fields.read(ranked.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
         shown = columns is not None or bool(with_payload)
         hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads if shown else None, columns, rows)
         return keep_by_threshold(Hits(hits[skipped:]), threshold, "dot")

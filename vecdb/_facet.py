@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vecdb._ordering import RANKS, value_order
 from vecdb._query import Queries
 from vecdb._state import CollectionState
-from vecdb.filters import FLOATS, Filter, IndexKey, KeyPath, Node, elements, keys, with_tag
+from vecdb.filters import FLOATS, Filter, IndexKey, KeyPath, Node, elements, is_value, keys, with_tag
 from vecdb.storage.codec import decode_payload
 from vecdb.storage.view import View
 from vecdb.types import FacetHit
@@ -76,8 +76,8 @@ def _by_tags(state: CollectionState, queries: Queries, key: KeyPath, node: Node,
     wanted = np.zeros(int(matching[-1]) + 1, dtype=bool)
     wanted[matching] = True
     for term, tag in tags.items():
-        if len(term) == 1:
-            continue  # a marker
+        if not is_value(term):
+            continue
         if node == Filter():
             count = state.core.count(with_tag(words, tag))[0]
         else:

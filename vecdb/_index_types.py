@@ -4,7 +4,7 @@ What goes into the core and comes out of it, as types; nothing here computes.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ class Plan(NamedTuple):
 
 class SearchResult(NamedTuple):
     """
-    Hits of q queries, best first: offsets, ids, kinds and scores are (q, k), of which counts[i] are valid in row i.
+    Hits of q queries, best first: offsets, ids, kinds and scores are (q, k), of which counts[i] are valid in row i. `core` is the index
+    that found them, which alone can tell what the offsets and ids stand for.
     """
 
     offsets: Offsets
@@ -66,6 +67,7 @@ class SearchResult(NamedTuple):
     scores: Rows
     counts: NDArray[np.uint32]
     plan: Plan
+    core: Any
 
 
 class Stats(NamedTuple):

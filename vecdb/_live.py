@@ -25,12 +25,15 @@ from vecdb._background import BackgroundThread, rest
 from vecdb._forked import track
 from vecdb._query import Queries
 from vecdb._state import CollectionState
+from vecdb._verifying import verify
 from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, write_catalog
 from vecdb.storage.lock import WriterLock
 from vecdb.storage.recovery import remove_tree
+from vecdb.storage.verify import raise_if_damaged
+from vecdb.types import Report
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class LiveDatabase:
         self.threads = threads
         self.writable = writable
         self.handles = 0
+        self.report: Report | None = None
         self.key: tuple[int, int] | None = None
         self.lock = threading.RLock()
         self._writer_lock = lock
@@ -127,7 +131,7 @@ class LiveDatabase:
                 self._open[name] = OpenCollection(memory_state(name, fields, metadata, threads=self.threads))
                 return self._open[name]
             number = self._free_number()
-            DiskStore.create(self.path / f"c-{number}", Manifest(os.urandom(16), tuple(fields), metadata, _now()))
+            DiskStore.create(self.path / f"c-{number}", Manifest(os.urandom(16), tuple(fields), metadata, now()))
             self._replace_catalog(Catalog({**self._catalog.names, name: number}, number + 1))
             return self.collection(name)
 
@@ -179,6 +183,24 @@ class LiveDatabase:
             if (found and int(found[1]) < self._catalog.next_number and int(found[1]) not in known) or re.fullmatch(r"\.c-\d+\.tmp", name):
                 _log.info("removing %s: no collection uses it", self.path / name)
                 remove_tree(self.path / name)
+
+    def open_all(self) -> tuple[dict[str, CollectionState], Catalog]:
+        """
+        Return the states of all collections, opened, by name, and the catalog; one of those in memory is made up.
+        """
+        with self.lock:
+            states = {name: self.collection(name).state for name in self.names()}
+            if self.path is not None:
+                return states, self._catalog
+            return states, Catalog({name: number for number, name in enumerate(states)}, len(states))
+
+    def verify(self) -> None:
+        """
+        Check every collection; raises Corruption that names what was found.
+        """
+        with self.lock:
+            problems = [problem for name in self.names() for problem in verify(self.collection(name).state, progress=False).problems]
+        raise_if_damaged(self.path, problems)
 
     # ---- life ----
 
@@ -237,7 +259,10 @@ def _tick(reference: weakref.ref[LiveDatabase], stop: threading.Event) -> None:
         rest()
 
 
-def _now() -> str:
+def now() -> str:
+    """
+    Return the time as RFC 3339, for a manifest.
+    """
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vecdb._index_entries import Entries, IndexChanges, changes_of
 from vecdb._one_index import COLUMNS, PayloadIndex
 from vecdb.errors import Closed
-from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
+from vecdb.filters import IndexKey, KeyPath, Kind, Term, is_value, terms
 from vecdb.index import CoreIndex
 from vecdb.types import Payload
 
@@ -146,7 +146,7 @@ class PayloadIndexes:
                 tag = index.tags[term] = self._next_tag
                 self._next_tag += 1
                 self.generation += 1
-                if index.m is not None:
+                if index.m is not None and is_value(term):
                     self._link([tag], index.m)
             added.tags.append((offset, tag))
 
@@ -182,7 +182,7 @@ class PayloadIndexes:
 
     def link(self, key: KeyPath, m: int) -> None:
         """
-        Have the points of each term of a key linked among themselves, m links each, once there are enough of them.
+        Have the points of each value of a key linked among themselves, m links each, once there are enough of them.
         """
         with self._apply_lock:
             if self._links.get(key) == m:
@@ -190,7 +190,7 @@ class PayloadIndexes:
             index = self._indexes.get((key, "tags"))
             if index is not None:
                 self._unlink(index)  # links with another m would stay
-                self._link(index.tags.values(), m)
+                self._link([tag for term, tag in index.tags.items() if is_value(term)], m)
                 index.m = m
             self._links[key] = m
 

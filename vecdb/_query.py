@@ -4,25 +4,28 @@ From a filter to a program, and from a program to points: the read side of a col
 Every function here reads one state: a result that a write crossed is repeated (`CollectionState.consistent`). Programs that name no
 offsets are kept by filter, since they hold for every state.
 
-Threads: any thread; the cache of programs is guarded by its own lock.
+Threads: any thread; a lock guards the programs that are kept.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._contents import Contents
 from vecdb._fields import Fields
 from vecdb._state import CollectionState
-from vecdb.filters import IndexKey, KeyPath, Node, Program, Term, keys, lower, matches, parse
+from vecdb.errors import VecdbError
+from vecdb.filters import IndexKey, KeyPath, Node, Program, Term, is_value, keys, lower, matches, parse
 from vecdb.index import SearchResult
 from vecdb.storage.codec import decode_payload
+from vecdb.storage.framing import FieldSpec
 from vecdb.types import Plan, Point, PointId
 
 T = TypeVar("T")
@@ -34,29 +37,36 @@ _BLOCK = 1024
 FilterLike = Any  # a dict in the grammar, what F builds, or None
 
 
+class _Compacted(VecdbError):
+    """
+    A compaction has numbered the points anew: begin again.
+    """
+
+
 class _Resolver:
     """
     Answers what lowering asks of a collection.
     """
 
-    def __init__(self, state: CollectionState) -> None:
-        self._state = state
-        self.has = state.indexes.has
-        self.tag = state.indexes.tag
-        self.prefixed = state.indexes.prefixed
-        self.column = state.indexes.column
+    def __init__(self, fields: Sequence[FieldSpec], contents: Contents) -> None:
+        self._fields = fields
+        self._contents = contents
+        self.has = contents.indexes.has
+        self.tag = contents.indexes.tag
+        self.prefixed = contents.indexes.prefixed
+        self.column = contents.indexes.column
 
     def offsets(self, ids: Sequence[PointId]) -> list[int]:
-        return [offset for offset in self._state.store.offsets_of(ids) if offset is not None]
+        return [offset for offset in self._contents.points.offsets_of(ids) if offset is not None]
 
     def evaluate(self, node: Node, candidates: Program) -> list[int]:
-        offsets, _ = self._state.core.select(candidates.words)
+        offsets, _ = self._contents.core.select(candidates.words)
         found: list[int] = []
         for start in range(0, len(offsets), _BLOCK):
             block = offsets[start : start + _BLOCK]
-            ids = self._state.core.get_ids(block)
+            ids = self._contents.core.get_ids(block)
             present = self._presence(block)
-            payloads = self._state.store.payloads_of(block.tolist())
+            payloads = self._contents.points.payloads_of(block.tolist())
             for row, (one, raw) in enumerate(zip(ids, payloads, strict=True)):
                 if raw is not None and matches(node, decode_payload(raw), id=one, has_vector=partial(present, row)):
                     found.append(int(block[row]))
@@ -67,8 +77,8 @@ class _Resolver:
 
         def present(row: int, name: str) -> bool:
             if name not in known:
-                field = next((field.number for field in self._state.fields if field.name == name), None)
-                known[name] = np.zeros(len(offsets), dtype=np.uint8) if field is None else self._state.core.get_rows(field, offsets)[1]
+                field = next((field.number for field in self._fields if field.name == name), None)
+                known[name] = np.zeros(len(offsets), dtype=np.uint8) if field is None else self._contents.core.get_rows(field, offsets)[1]
             return bool(known[name][row])
 
         return present
@@ -82,8 +92,6 @@ class Queries:
     def __init__(self, state: CollectionState) -> None:
         self.fields = Fields(state.fields)
         self._state = state
-        self._resolver = _Resolver(state)
-        self._programs: OrderedDict[Node, tuple[int, Program]] = OrderedDict()
         self._lock = threading.Lock()
 
     def with_program(self, filter: FilterLike, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]) -> T:
@@ -92,23 +100,29 @@ class Queries:
         """
         node = parse(filter)
         wanted = keys(node)
-        if not wanted:
-            return self._state.consistent(*self._reader(node, read, changed))
-        with self._state.indexes.use(wanted):
-            return self._state.consistent(*self._reader(node, read, changed))
+        while True:
+            contents = self._state.contents
+            with suppress(_Compacted), contents.indexes.use(wanted):
+                return self._state.consistent(*self._reader(contents, node, read, changed))
 
     def _reader(
-        self, node: Node, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]
+        self,
+        contents: Contents,
+        node: Node,
+        read: Callable[[NDArray[np.uint64]], T],
+        changed: Callable[[T], Iterable[int] | None],
     ) -> tuple[Callable[[], T], Callable[[T], Iterable[int] | None]]:
         bound = False
 
         def attempt() -> T:
             nonlocal bound
-            generation = self._state.indexes.generation
-            program = self.program(node)
+            if self._state.contents is not contents:
+                raise _Compacted("the indexes in use are those of before a compaction")
+            generation = contents.indexes.generation
+            program = self._program(contents, node)
             result = read(program.words)
             # A term that became known meanwhile is missing in the program: to a state that has it, the program does not apply.
-            bound = program.state_bound or self._state.indexes.generation != generation
+            bound = program.state_bound or contents.indexes.generation != generation
             return result
 
         return attempt, lambda result: None if bound else changed(result)
@@ -117,8 +131,16 @@ class Queries:
         """
         Return what read gives of one state, with these indexes complete; it is repeated when any write crossed it.
         """
-        with self._state.indexes.use(wanted):
-            return self._state.consistent(read, lambda _: None)
+        names = frozenset(wanted)
+        while True:
+            contents = self._state.contents
+            with suppress(_Compacted), contents.indexes.use(names):
+                return self._state.consistent(partial(self._read_of, contents, read), lambda _: None)
+
+    def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
+        if self._state.contents is not contents:
+            raise _Compacted("the indexes in use are those of before a compaction")
+        return read()
 
     def select(self, node: Node) -> NDArray[np.uint32]:
         """
@@ -128,21 +150,25 @@ class Queries:
 
     def program(self, node: Node) -> Program:
         """
-        Return the program of a node, whose indexes are complete.
+        Return the program of a node, whose indexes are complete. For use in `in_one_state`.
         """
-        generation = self._state.indexes.generation
+        return self._program(self._state.contents, node)
+
+    def _program(self, contents: Contents, node: Node) -> Program:
+        generation = contents.indexes.generation
+        programs = contents.programs
         with self._lock:
-            cached = self._programs.get(node)
+            cached = programs.get(node)
             if cached is not None and cached[0] == generation:
-                self._programs.move_to_end(node)
+                programs.move_to_end(node)
                 return cached[1]
-        program = lower(node, self._resolver)
+        program = lower(node, _Resolver(self._state.fields, contents))
         if not program.state_bound:
             with self._lock:
-                self._programs[node] = (generation, program)
-                self._programs.move_to_end(node)
-                if len(self._programs) > _CACHED_PROGRAMS:
-                    self._programs.popitem(last=False)
+                programs[node] = (generation, program)
+                programs.move_to_end(node)
+                if len(programs) > _CACHED_PROGRAMS:
+                    programs.popitem(last=False)
         return program
 
     def explain(self, filter: FilterLike, k: int, *, field: int, ef: int) -> Plan:
@@ -175,8 +201,9 @@ class Queries:
         """
         Return the terms of the strs, ints and bools that some point has, or had, at a key.
         """
-        with self._state.indexes.use([(key, "tags")]):
-            return [term for term in self._state.indexes.tags(key) if len(term) == 2]
+        indexes = self._state.indexes
+        with indexes.use([(key, "tags")]):
+            return [term for term in indexes.tags(key) if is_value(term)]
 
     # ---- points ----
 

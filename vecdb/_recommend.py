@@ -19,6 +19,7 @@ from vecdb._query import FilterLike, Queries
 from vecdb._state import CollectionState
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node, offsets_program
+from vecdb.index import CoreIndex
 from vecdb.storage.framing import FieldSpec
 from vecdb.types import PointId
 
@@ -41,8 +42,10 @@ class Examples(NamedTuple):
 
 class Ranked(NamedTuple):
     """
-    The best candidates, best first, with their encoded payloads.
+    The best candidates, best first, with their encoded payloads, and the core that knows their offsets.
     """
+
+    core: CoreIndex
 
     ids: list[PointId]
     offsets: NDArray[np.uint32]
@@ -114,9 +117,9 @@ def best_score(
     """
     Return the k best candidates by best_score. Without `exact`, those near some positive example are looked at, as long as that decides.
     """
-    ranking = _BestScore(state, examples, spec)
 
     def read(program: NDArray[np.uint64]) -> Ranked:
+        ranking = _BestScore(state, examples, spec)
         found = None if exact else ranking.near(program, k, ef)
         offsets, scores = ranking.all(program) if found is None else found
         return _ranked(state, offsets, scores, k)
@@ -203,4 +206,4 @@ def _ranked(state: CollectionState, offsets: NDArray[np.uint32], scores: Rows, k
     ids = state.core.get_ids(offsets)
     order = sorted(range(len(ids)), key=lambda row: (-float(scores[row]), id_order(ids[row])))[:k]
     best = np.ascontiguousarray(offsets[order])
-    return Ranked([ids[row] for row in order], best, scores[order].tolist(), state.store.payloads_of(best.tolist()))
+    return Ranked(state.core, [ids[row] for row in order], best, scores[order].tolist(), state.store.payloads_of(best.tolist()))

@@ -12,7 +12,9 @@ import atexit
 import itertools
 import logging
 import os
+import re
 import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -23,11 +25,17 @@ from vecdb._background import put_off
 from vecdb._live import CATALOG_NAME, LiveDatabase
 from vecdb.errors import AlreadyExists, InvalidArgument, MissingDatabase, StorageError, VecdbError
 from vecdb.storage import files
+from vecdb.storage.findings import Findings
 from vecdb.storage.framing import Catalog, write_catalog
 from vecdb.storage.lock import LOCK_NAME, WriterLock
 from vecdb.storage.recovery import remove_tree
+from vecdb.storage.salvage import salvage_database
+from vecdb.storage.verify import verify_database
+from vecdb.types import Report
 
 _log = logging.getLogger(__name__)
+
+_COLLECTION = re.compile(r"c-\d+")
 
 _registry_lock = threading.Lock()
 _forgotten: deque[LiveDatabase] = deque()
@@ -45,13 +53,16 @@ def attach_memory(*, threads: int) -> LiveDatabase:
     return live
 
 
-def attach(path: Path, *, mode: str, durability: str | None, timeout: float, threads: int) -> LiveDatabase:
+def attach(path: Path, *, mode: str, durability: str | None, timeout: float, threads: int, verify: bool, salvage: bool) -> LiveDatabase:
     """
-    Return the live database of a directory, opened or created as the mode asks, with one handle more.
+    Return the live database of a directory, opened or created as the mode asks, with one handle more. With `verify`, every byte of it is
+    checked before; with `salvage`, what is damaged is replaced by what is left of it.
     """
     with _locked():
         known = _live.get(_identity(path)) if path.is_dir() else None
         if known is not None:
+            if salvage:
+                raise InvalidArgument(f"{path} is open in this process: close it first to salvage it")
             if mode == "x":
                 raise AlreadyExists(f"{path} is open in this process: mode='x' wants a path that does not exist")
             if durability is not None and durability != known.durability:
@@ -61,18 +72,24 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 )
             if mode != "r" and not known.writable:
                 raise InvalidArgument(f"{path} is open read-only in this process: close it first to write")
+            if verify:
+                known.verify()
             known.handles += 1
             return known
-        created = _prepare(path, mode)
+        created = _prepare(path, mode, salvage=salvage)
         if mode == "x" and not created and files.exists(path / CATALOG_NAME):
             raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
         lock = WriterLock.acquire(path, timeout=timeout)
         try:
+            report = _salvage(path) if salvage and not created else None
             if not files.exists(path / CATALOG_NAME):
                 write_catalog(path / CATALOG_NAME, Catalog())
             elif mode == "x" and not created:
                 raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
+            elif verify:
+                verify_database(path)
             live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=mode != "r")
+            live.report = report
             if live.writable:
                 live.remove_leftovers()
         except BaseException:
@@ -146,9 +163,26 @@ def _detach(live: LiveDatabase) -> None:
             _live.pop(live.key, None)
 
 
-def _prepare(path: Path, mode: str) -> bool:
+def _salvage(path: Path) -> Report | None:
     """
-    Make sure that path is a directory that a database may live in; return whether it was created.
+    Replace what is damaged by what is left of it, and tell what that was; None when nothing is damaged.
+    """
+    findings = Findings()
+    if any(_COLLECTION.fullmatch(name) for name in files.list_directory(path)) or files.exists(path / CATALOG_NAME):
+        salvage_database(path, findings)
+    if not findings.problems:
+        return None
+    report = Report(str(path), *findings.finish())
+    _log.warning("%s was damaged, what verifies was kept: %r", path, report)
+    told = f"{path} was damaged; what verifies was kept, see `report` of the database: {report!r}"
+    warnings.warn(told, RuntimeWarning, stacklevel=4)
+    return report
+
+
+def _prepare(path: Path, mode: str, *, salvage: bool) -> bool:
+    """
+    Make sure that path is a directory that a database may live in; return whether it was created. One without
+    a catalog may be salvaged.
     """
     if not files.exists(path):
         if mode == "r":
@@ -160,7 +194,7 @@ def _prepare(path: Path, mode: str) -> bool:
     if not path.is_dir():
         raise StorageError(f"{path} is a file, expected a directory: a vecdb database is a directory, choose another path")
     entries = set(files.list_directory(path)) - {LOCK_NAME, CATALOG_NAME + ".tmp"}
-    if CATALOG_NAME not in entries:
+    if CATALOG_NAME not in entries and not (salvage and any(map(_COLLECTION.fullmatch, entries))):
         if entries:
             raise StorageError(
                 f"{path} is a directory with other things in it ({', '.join(sorted(entries)[:3])}), not a vecdb database: "

@@ -19,6 +19,7 @@ from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node, parse
+from vecdb.index import SearchResult
 from vecdb.storage.framing import FieldSpec
 from vecdb.types import Hits, Plan
 
@@ -125,8 +126,8 @@ class Searching(Held):
                 exact=exact,
                 with_payload=columns is not None or bool(with_payload),
             )
-            vectors = self._vectors_of(result.offsets, result.counts) if with_rows else None
-            ids = self._state.core.decode_ids(result.ids, result.kinds, result.counts)
+            vectors = self._vectors_of(result) if with_rows else None
+            ids = result.core.decode_ids(result.ids, result.kinds, result.counts)
             for place, hits in zip(places, as_hits(result, ids, raws, columns, vectors), strict=True):
                 answers[place] = keep_by_threshold(Hits(hits[skipped:]), threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
@@ -163,7 +164,7 @@ class Searching(Held):
         ]
         wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
         parts = [
-            as_arrays(result, wanted, self._state.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
+            as_arrays(result, wanted, result.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
             for _, result in results
         ]
         if len(parts) == 1:
@@ -212,8 +213,8 @@ class Searching(Held):
             with_payload=with_payload,
         )
 
-    def _vectors_of(self, offsets: NDArray[np.uint32], counts: NDArray[np.uint32]) -> list[list[Any]]:
-        return [self._fields.read(self._state.core, row[: int(count)]) for row, count in zip(offsets, counts, strict=True)]
+    def _vectors_of(self, result: SearchResult) -> list[list[Any]]:
+        return [self._fields.read(result.core, row[: int(count)]) for row, count in zip(result.offsets, result.counts, strict=True)]
 
     def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None, using: str | None = None) -> Plan:
         """

@@ -14,75 +14,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vecdb._block import Block, Blocks, Resolve, checked_size
+from vecdb._contents import Contents, CoreLoader
 from vecdb._declared import DeclaredIndexes
 from vecdb._forked import track
-from vecdb._index_entries import IndexChanges
 from vecdb._interrupt import uninterrupted
 from vecdb._payload_index import PayloadIndexes
 from vecdb._resolve import Overlay, Resolved
 from vecdb.errors import Closed, Forked, ReadOnly, StorageError, VecdbError
 from vecdb.index import CoreIndex
-from vecdb.storage.blocks import IdBlock, id_block
-from vecdb.storage.codec import decode_payload
 from vecdb.storage.effects import Effects
 from vecdb.storage.framing import FieldSpec
 from vecdb.storage.store import Store
-from vecdb.types import CollectionInfo, Payload
+from vecdb.types import CollectionInfo
 
 T = TypeVar("T")
 
 HELP_SLICE = 256  # points a writer moves into the graph between two looks at Ctrl-C
 WAIT_SECONDS = 0.1
 _REMEMBERED_APPLIES = 64
-
-
-class CoreLoader:
-    """
-    Feeds the core while a store is opened, and gives the store the graphs to save.
-    """
-
-    def __init__(self, core: CoreIndex) -> None:
-        self.core = core
-        self.wide_ids = False
-        self.map_rows = core.map_rows
-        self.expect_checksums = core.expect_checksums
-        self.load_graph = core.load_graph
-        self.save_graph = core.save_graph
-
-    def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
-        """
-        Take the next offsets.
-        """
-        self.wide_ids |= has_wide_ids(ids)
-        self.core.apply(
-            first_offset=ids.first_offset,
-            ids=ids.slots,
-            kinds=ids.kinds,
-            id_bytes=ids.text,
-            present=np.ascontiguousarray(present),
-            tombstones=dead,
-        )
-
-    def indexed_rows(self, field: int) -> int:
-        """
-        Return how many rows the graph of the field covers.
-        """
-        return self.core.field_stats(field).indexed_rows
-
-
-def has_wide_ids(ids: IdBlock) -> bool:
-    """
-    Return whether some id does not fit an int64.
-    """
-    return bool(ids.kinds.any()) or bool((ids.slots >= 2**63).any())
 
 
 class CollectionState:
@@ -105,17 +59,14 @@ class CollectionState:
         self.name = name
         self.fields = tuple(fields)
         self.metadata = metadata
-        self.core = core = loader.core
-        self.wide_ids = loader.wide_ids  # some id, now or once, was a str or did not fit an int64
         self.store = store
         self.writable = writable
         self.threads = threads
         self.write_lock = write_lock
-        self.indexes = PayloadIndexes(
-            core, self, apply_lock := threading.Lock(), lambda: self.store.next_offset, fields=[field.number for field in fields]
-        )
-        self.declared = DeclaredIndexes(name, self.indexes, self, store)
-        self._apply_lock = apply_lock
+        self.apply_lock = threading.Lock()
+        self.contents = Contents(self.fields, loader, store.generation, self.apply_lock)
+        self.declared = DeclaredIndexes(name, self.contents, store)
+        self.compacting = threading.Lock()
         self._overlay = Overlay(store)
         self._next_offset = store.next_offset
         self._written = 0  # calls that were queued
@@ -138,6 +89,27 @@ class CollectionState:
         self.declared.start()
 
     # ---- state ----
+
+    @property
+    def core(self) -> CoreIndex:
+        """
+        The core of now.
+        """
+        return self.contents.core
+
+    @property
+    def indexes(self) -> PayloadIndexes:
+        """
+        The payload indexes of now.
+        """
+        return self.contents.indexes
+
+    @property
+    def wide_ids(self) -> bool:
+        """
+        Whether some id, now or once, was a str or did not fit an int64.
+        """
+        return self.contents.wide_ids
 
     def check_open(self) -> None:
         """
@@ -225,61 +197,29 @@ class CollectionState:
         """
         Take one durable call into the state: rows and payloads first, then the core in one step.
         """
-        with self._apply_lock:
+        with self.apply_lock:
             changed = frozenset(effects.tombstones.tolist()) | frozenset(effects.patch_offsets.tolist())
             self._changed.append((self._epoch + 1, changed))
             self._epoch += 1
             try:
-                index_changes = self._index_changes(effects) if self.indexes else IndexChanges()
-                self.store.apply(lsn, effects)
-                self._add_rows(effects)
-                block = id_block(effects.first_offset, effects.put_ids)
-                self.wide_ids |= has_wide_ids(block)
-                self.core.apply(
-                    first_offset=effects.first_offset,
-                    ids=block.slots,
-                    kinds=block.kinds,
-                    id_bytes=block.text,
-                    present=self._present(effects),
-                    tombstones=effects.tombstones,
-                    **index_changes._asdict(),
-                )
+                self.contents.apply(lsn, effects)
             except BaseException as error:
                 self._failure = error
                 raise
             self._epoch += 1
 
-    def _index_changes(self, effects: Effects) -> IndexChanges:
-        puts = ((effects.first_offset + row, decode_payload(raw)) for row, raw in enumerate(effects.put_payloads))
-        patches = (
-            (offset, old, decode_payload(new))
-            for (offset, old), new in zip(self._before(effects.patch_offsets), effects.patch_payloads, strict=True)
-        )
-        return self.indexes.changes(puts, patches, self._before(effects.tombstones))
-
-    def _before(self, offsets: NDArray[np.uint32]) -> Iterator[tuple[int, Payload]]:
-        listed = offsets.tolist()
-        for offset, raw in zip(listed, self.store.payloads_of(listed), strict=True):
-            yield offset, decode_payload(raw) if raw is not None else {}
-
-    def _add_rows(self, effects: Effects) -> None:
-        for field in self.fields:
-            given = effects.put_vectors.get(field.number)
-            if given is None or not len(given.rows):
-                continue
-            descriptor, rows = self.store.row_file(field.number)
-            if descriptor < 0:
-                self.core.append_rows(field.number, given.rows)
-            else:
-                self.core.map_rows(field.number, descriptor, rows)
-
-    def _present(self, effects: Effects) -> NDArray[np.uint8]:
-        present = np.zeros((len(self.fields), len(effects.put_ids)), dtype=np.uint8)
-        for field in self.fields:
-            given = effects.put_vectors.get(field.number)
-            if given is not None:
-                present[field.number, slice(None) if given.positions is None else given.positions] = 1
-        return present
+    def move_to(self, contents: Contents) -> None:
+        """
+        Read and write other contents from now on: the same points, numbered anew. REQUIRES: the write lock, nothing queued, the apply lock.
+        """
+        contents.wide_ids |= self.contents.wide_ids
+        self.contents = contents
+        self.declared.move_to(contents)
+        self._overlay = Overlay(self.store)  # what calls that are on their way out still have in the old one is applied
+        self._next_offset = self.store.next_offset
+        # Nothing is known of what changed: every read that crosses this is repeated.
+        self._changed.clear()
+        self._epoch += 2
 
     # ---- reading ----
 
@@ -300,7 +240,7 @@ class CollectionState:
                 continue
             if self._unchanged(begin, changed(result)):
                 return result
-        with self._apply_lock:
+        with self.apply_lock:
             self.check_open()  # an apply that failed half-way leaves no state to read
             return read()
 
@@ -320,13 +260,6 @@ class CollectionState:
         if len(crossed) < (now + 1) // 2 - begin // 2:
             return False  # some have been forgotten
         return not any(changed.intersection(offsets) for _, changed in crossed if changed)
-
-    def iterate(self, first: int, last: int) -> Iterator[tuple[int, Payload]]:
-        """
-        Yield (offset, payload) of the live offsets in [first, last).
-        """
-        for offset, raw in self.store.iterate_payloads(first, last):
-            yield offset, decode_payload(raw)
 
     def wait_indexed(self, timeout: float | None) -> bool:
         """

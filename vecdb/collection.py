@@ -1,8 +1,8 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`, `_upload`), reading (`_reading`), searching (`_searching`, `_exploring`) and payload indexes (`_indexing`);
-it holds no algorithm. Any thread may use a collection.
+It joins writing (`_writing`, `_upload`), reading (`_reading`), searching (`_searching`, `_exploring`), payload indexes (`_indexing`) and
+care (`_caring`); it holds no algorithm. Any thread may use a collection.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._assemble import all_field_options, memory_state
+from vecdb._caring import Caring
 from vecdb._exploring import Exploring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
@@ -27,7 +28,7 @@ from vecdb.types import CollectionInfo, MetricName, VectorConfig
 _LOOK_SECONDS = 0.25  # between two steps of a progress bar
 
 
-class Collection(Uploading, Reading, Exploring, Indexing):
+class Collection(Uploading, Reading, Exploring, Indexing, Caring):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 

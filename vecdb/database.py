@@ -16,10 +16,12 @@ from typing import Any, Literal
 from vecdb import _convert as convert
 from vecdb import _registry
 from vecdb._assemble import all_field_options, check_agreement, thread_count
+from vecdb._backing_up import backup
 from vecdb._live import LiveDatabase, OpenCollection, check_name
+from vecdb._progress import check_progress
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
-from vecdb.types import MetricName, VectorConfig
+from vecdb.types import MetricName, Report, VectorConfig
 
 Mode = Literal["a", "r", "x"]
 Durability = Literal["fsync", "os"]
@@ -180,6 +182,40 @@ class Database:
         # The collection keeps this handle alive through its checks, so that an unnamed database is not closed under it.
         return Collection._of(opened.state, opened.queries, _Handle(self, opened))
 
+    def backup(self, target: str | os.PathLike[str], *, progress: bool = False) -> None:
+        """
+        Write a copy of the database, all collections as of one moment, to a path that must not exist; opening it is the restore.
+
+        Works while the database is searched and written, from a read-only handle, and for a database in memory, which is so saved to disk.
+        Writers wait at the moment itself, for a sync of the disk; the copy is made while they go on. Every byte is checked on the way. The
+        copy has no tombstones, as after `compact`. The target appears when it is complete and synced, and not at all after an error or a
+        crash. `progress=True` shows a bar (needs tqdm). Raises AlreadyExists, StorageError, and Corruption when stored bytes are not what
+        was written.
+
+        >>> import tempfile, vecdb
+        >>> db = vecdb.open(":memory:")
+        >>> db.create_collection("films", dim=2).upsert("alien", [0.0, 1.0])
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     db.backup(f"{directory}/films.vecdb")
+        ...     with vecdb.open(f"{directory}/films.vecdb") as copy:
+        ...         list(copy["films"])
+        ['alien']
+        """
+        self._check()
+        shown = check_progress(progress)
+        backup(self._live, _as_path(target, "target"), progress=shown)
+
+    @property
+    def report(self) -> Report | None:
+        """
+        What opening it with `salvage=True` found damaged, lost and set aside; None when nothing was, or it was not asked for.
+
+        >>> import vecdb
+        >>> vecdb.open(":memory:").report is None
+        True
+        """
+        return self._live.report
+
     # ---- life ----
 
     def refresh(self) -> bool:
@@ -282,6 +318,13 @@ def _reopen(database: Database, name: str) -> Collection:
     return database[name]
 
 
+def _as_path(path: object, name: str) -> Path:
+    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(where, str) or not where or "\0" in where:
+        raise InvalidArgument(f"{name} is {path!r}, expected a non-empty str or os.PathLike")
+    return Path(where).absolute()
+
+
 def open(
     path: str | os.PathLike[str],
     mode: Mode = "a",
@@ -289,13 +332,18 @@ def open(
     durability: Durability | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     threads: int | None = None,
+    verify: bool = False,
+    salvage: bool = False,
 ) -> Database:
     """
     Open a database, created if absent, and return a handle on it.
 
     `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, "x" must create.
     `durability`: "fsync" (default) survives power loss, "os" only the death of the process. `timeout`: seconds to wait for another
-    process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. Raises
+    process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. `verify=True`
+    checks every byte before anything is opened, as `Collection.verify` does, and raises Corruption that names what is damaged.
+    `salvage=True`, after Corruption, checks every byte too, replaces what is damaged by what verifies of it, and sets the damaged files
+    aside in `salvaged-<n>`; `Database.report`, and a RuntimeWarning, say what is lost. It needs mode "a" and no other handle. Raises
     StorageError (MissingDatabase with mode "r"), AlreadyExists with mode "x", Corruption.
 
     >>> import vecdb
@@ -309,10 +357,12 @@ def open(
         raise InvalidArgument(f"durability is {durability!r}, expected 'fsync' or 'os'")
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
+    checked, salvaged = convert.flag(verify, "verify"), convert.flag(salvage, "salvage")
+    if salvaged and mode != "a":
+        raise InvalidArgument(f"salvage=True with mode={mode!r}: it writes, so it needs mode='a'")
     count = thread_count(threads)
-    where = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(where, str) or not where or "\0" in where:
-        raise InvalidArgument(f"path is {path!r}, expected a non-empty str or os.PathLike")
-    if where == MEMORY:
+    where = _as_path(path, "path")
+    if os.fspath(path) == MEMORY:
         return Database(_registry.attach_memory(threads=count), mode)
-    return Database(_registry.attach(Path(where).absolute(), mode=mode, durability=durability, timeout=timeout, threads=count), mode)
+    live = _registry.attach(where, mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked, salvage=salvaged)
+    return Database(live, mode)

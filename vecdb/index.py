@@ -228,7 +228,7 @@ class CoreIndex(GraphCalls):
                 plan,
             )
         )
-        return SearchResult(offsets, ids, kinds, scores, counts, _plan(plan))
+        return SearchResult(offsets, ids, kinds, scores, counts, _plan(plan), self)
 
     def plan(self, k: int, *, field: int = 0, ef: int = 0, exact: bool = False, program: Words = ALL) -> Plan:
         """
@@ -352,4 +352,4 @@ def _plan(plan: Any) -> Plan:
     strategy = _STRATEGIES.get(plan.strategy)
     if strategy is None:
         raise InternalError(f"the core's plan is number {plan.strategy}, expected one of {sorted(_STRATEGIES)}")
-    return Plan(**{name: getattr(plan, name) for name in Plan._fields} | {"strategy": strategy})
+    return Plan(plan.version, plan.cardinality, plan.total, plan.tail, strategy, plan.ef, plan.cost_exact_ns, plan.cost_graph_ns)

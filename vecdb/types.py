@@ -245,6 +245,40 @@ class CollectionInfo:
         return table(["", ""], rows, caption=self.name)
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """
+    What a verification, or opening with `salvage=True`, found.
+
+    `problems`: what was stored and is lost or wrong, one line each; `ok` when there are none. `notes`: what costs no answer, such as a
+    graph that has to be built again. `counts`: how much was looked at.
+
+    >>> Report("films", counts={"points": 2})
+    <vecdb.Report 'films': ok, 2 points>
+    """
+
+    name: str
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """
+        Whether nothing is lost or wrong.
+        """
+        return not self.problems
+
+    def __repr__(self) -> str:
+        """
+        Return the outcome in a line, and each problem and note in one of its own.
+        """
+        outcome = "ok" if self.ok else f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        counts = "".join(f", {count:,} {what}" for what, count in self.counts.items())
+        lines = [*self.problems, *(f"note: {note}" for note in self.notes)]
+        return "\n  ".join([f"<vecdb.Report {self.name!r}: {outcome}{counts}>", *lines])
+
+
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """

@@ -82,9 +82,10 @@ TEST(no_code_kernel_saturates_on_extreme_codes) {
   }
 }
 
-// Eight queries as blocks want them: side by side, and by four dimensions with 128 added.
+// Eight queries as blocks want them: side by side, and by eight dimensions.
 struct TileCodes {
-  TileCodes(std::mt19937_64& random, std::size_t dim) : stride((dim + 63) / 64 * 64), codes(kTileQueries * stride, 0), quads(codes.size()) {
+  TileCodes(std::mt19937_64& random, std::size_t dim)
+      : stride((dim + 63) / 64 * 64), codes(kTileQueries * stride, 0), octets(codes.size()) {
     for (std::size_t q = 0; q < kTileQueries; ++q) {
       const Sample query = q == 0 ? extreme_codes(dim, -127, 1) : random_codes(random, dim);
       std::copy_n(query.codes.begin(), dim, codes.begin() + static_cast<std::ptrdiff_t>(q * stride));
@@ -92,7 +93,7 @@ struct TileCodes {
     }
     for (std::size_t q = 0; q < kTileQueries; ++q) {
       for (std::size_t i = 0; i < stride; ++i) {
-        quads[i / 4 * 4 * kTileQueries + q * 4 + i % 4] = static_cast<std::int8_t>(codes[q * stride + i] ^ -128);
+        octets[i / 8 * 8 * kTileQueries + q * 8 + i % 8] = codes[q * stride + i];
       }
     }
   }
@@ -100,9 +101,24 @@ struct TileCodes {
   const std::int8_t* of(std::size_t query) const { return codes.data() + query * stride; }
 
   std::size_t stride;
-  std::vector<std::int8_t> codes, quads;
+  std::vector<std::int8_t> codes, octets;
   std::int32_t sums[kTileQueries];
 };
+
+constexpr float kFar = std::numeric_limits<float>::infinity();
+constexpr float kNoLimits[kTileQueries] = {kFar, kFar, kFar, kFar, kFar, kFar, kFar, kFar};
+
+// As tile kernels promise: no row is left out that is within a limit, and those that are reported have their distances.
+void check_near(CodeBlocks::Tile tile, const CodeTileView& view, const CodeRows& rows, std::size_t dim, const std::vector<float>& exact,
+                const float* limits) {
+  std::vector<float> distances(exact.size(), -1.25F);
+  const std::uint32_t near = tile(view, rows, dim, limits, distances.data());
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    const bool is_reported = (near >> i / kTileQueries & 1) != 0;
+    CHECK(is_reported || exact[i] > limits[i % kTileQueries]);
+    if (is_reported) CHECK_EQUAL(exact[i], distances[i]);
+  }
+}
 
 TEST(every_block_kernel_gives_the_bits_of_single_distances) {
   std::mt19937_64 random = seeded("blocks", 32);
@@ -110,7 +126,7 @@ TEST(every_block_kernel_gives_the_bits_of_single_distances) {
     const TileCodes tile(random, dim);
     const std::vector<float> scales = normal_values(random, kTileQueries);
     const std::vector<float> norms = {0.0F, 1e3F, 1e6F, 0.5F, 1e30F, std::numeric_limits<float>::infinity(), 7.0F, 1e-3F};
-    const CodeTileView view{tile.codes.data(), tile.quads.data(), tile.stride, tile.sums, scales.data(), norms.data()};
+    const CodeTileView view{tile.codes.data(), tile.octets.data(), tile.stride, tile.sums, scales.data(), norms.data()};
     std::vector<Sample> samples;
     for (std::size_t r = 0; r < kBlockRows; ++r) samples.push_back(r == 3 ? extreme_codes(dim, 127, 2) : random_codes(random, dim));
     CodeRows rows;
@@ -121,8 +137,8 @@ TEST(every_block_kernel_gives_the_bits_of_single_distances) {
     }
     for (const CodeBlocks& blocks : available_code_blocks()) {
       std::vector<float> squared(kBlockRows * kTileQueries), negated(squared.size()), one_squared(kBlockRows), one_negated(kBlockRows);
-      blocks.tile_l2(view, rows, dim, squared.data());
-      blocks.tile_dot(view, rows, dim, negated.data());
+      CHECK_EQUAL(0xFFU, blocks.tile_l2(view, rows, dim, kNoLimits, squared.data()));
+      CHECK_EQUAL(0xFFU, blocks.tile_dot(view, rows, dim, kNoLimits, negated.data()));
       for (std::size_t q = 0; q < kTileQueries; ++q) {
         const CodeQueryView query{tile.of(q), tile.sums[q], view.measure(q)};
         blocks.rows_l2(query, rows, dim, one_squared.data());
@@ -136,6 +152,10 @@ TEST(every_block_kernel_gives_the_bits_of_single_distances) {
           CHECK_EQUAL(expected_squared, one_squared[r]);
           CHECK_EQUAL(expected_negated, one_negated[r]);
         }
+      }
+      for (std::size_t r = 0; r < kBlockRows; ++r) {
+        check_near(blocks.tile_l2, view, rows, dim, squared, squared.data() + r * kTileQueries);
+        check_near(blocks.tile_dot, view, rows, dim, negated, negated.data() + r * kTileQueries);
       }
     }
   }
@@ -203,8 +223,9 @@ TEST(a_pair_has_the_same_distance_whichever_way_it_is_asked_for) {
       std::vector<float> of_range(kRows * kTileQueries), of_list(kRows * kTileQueries);
       std::vector<Row> list;
       for (Row row = 0; row < kRows; ++row) list.push_back(kRows - 1 - row);
-      codes.range_distances(tile, 3, kRows, of_range.data());
-      codes.list_distances(tile, list.data(), list.size(), of_list.data());
+      const float limits[kTileQueries] = {kFar, kFar, kFar, kFar, kFar, -kFar, -kFar, -kFar};
+      CHECK_EQUAL((std::uint64_t{1} << (kRows - 3)) - 1, codes.near_in_range(tile, 3, kRows, limits, of_range.data()));
+      CHECK_EQUAL((std::uint64_t{1} << kRows) - 1, codes.near_in_list(tile, list.data(), list.size(), limits, of_list.data()));
       std::vector<float> of_one(kRows), of_one_listed(kRows);
       codes.range_distances(queries[1], 3, kRows, of_one.data());
       codes.list_distances(queries[1], list.data(), list.size(), of_one_listed.data());
@@ -217,6 +238,50 @@ TEST(a_pair_has_the_same_distance_whichever_way_it_is_asked_for) {
           CHECK_EQUAL(expected, codes.distance(queries[q], row));
           CHECK_EQUAL(expected, of_range[(row - 3) * kTileQueries + q]);
           CHECK_EQUAL(expected, of_list[(kRows - 1 - row) * kTileQueries + q]);
+        }
+      }
+    }
+  }
+}
+
+TEST(a_tile_reports_the_rows_within_its_limits_and_next_to_no_others) {
+  std::mt19937_64 random = seeded("limits", 38);
+  constexpr Row kRows = 64;
+  for (const Metric metric : kMetrics) {
+    for (const std::uint32_t dim : {1U, 9U, 60U, 100U, 101U, 384U, 1100U}) {
+      for (const float size : {1.0F, 1e-12F, 1e15F}) {
+        std::vector<float> rows = normal_values(random, kRows * dim);
+        for (float& value : rows) value *= size;
+        Codes codes(dim, metric);
+        codes.grow(kRows);
+        codes.encode(0, rows.data(), kRows);
+        std::vector<CodeQuery> queries;
+        for (std::size_t q = 0; q < 7; ++q) queries.emplace_back(rows.data() + (q + 20) * dim, dim, metric);
+        std::vector<const CodeQuery*> pointers;
+        for (const CodeQuery& query : queries) pointers.push_back(&query);
+        const CodeTile tile(pointers.data(), pointers.size());
+        // The fourth nearest of each; the query that the tile has not wants none.
+        float limits[kTileQueries], next[kTileQueries];
+        std::fill(limits, limits + kTileQueries, -kFar);
+        std::fill(next, next + kTileQueries, -kFar);
+        for (std::size_t q = 0; q < queries.size(); ++q) {
+          std::vector<float> all;
+          for (Row row = 0; row < kRows; ++row) all.push_back(codes.distance(queries[q], row));
+          std::sort(all.begin(), all.end());
+          limits[q] = all[3];
+          next[q] = limits[q] + 1e-3F * (std::abs(limits[q]) + std::abs(all.back()) + std::abs(all.front()));
+        }
+        std::vector<float> distances(kRows * kTileQueries);
+        const std::uint64_t near = codes.near_in_range(tile, 0, kRows, limits, distances.data());
+        for (Row row = 0; row < kRows; ++row) {
+          bool is_within = false, is_close = false;
+          for (std::size_t q = 0; q < queries.size(); ++q) {
+            const float distance = codes.distance(queries[q], row);
+            is_within |= distance <= limits[q];
+            is_close |= distance <= next[q];
+            if ((near >> row & 1) != 0) CHECK_EQUAL(distance, distances[row * kTileQueries + q]);
+          }
+          CHECK(is_within ? (near >> row & 1) == 1 : is_close || (near >> row & 1) == 0);
         }
       }
     }

@@ -47,8 +47,8 @@ TEST(a_tile_gives_every_pair_the_bits_of_the_single_kernel) {
     const float* const rows[kTileRows] = {values.data(), values.data() + dim};
     for (const Kernels& kernel : available_kernels()) {
       float squared[kTileRows * kTileQueries], dots[kTileRows * kTileQueries];
-      kernel.tile_l2_squared(queries.data(), stride, rows, dim, squared);
-      kernel.tile_dot(queries.data(), stride, rows, dim, dots);
+      kernel.tiles.l2_squared(queries.data(), stride, rows, dim, squared);
+      kernel.tiles.dot(queries.data(), stride, rows, dim, dots);
       for (std::size_t i = 0; i < kTileRows * kTileQueries; ++i) {
         const float* query = queries.data() + i % kTileQueries * stride;
         CHECK_EQUAL(kernel.l2_squared(query, rows[i / kTileQueries], dim), squared[i]);

@@ -11,7 +11,7 @@ Workload workload(std::uint64_t cardinality) {
   Workload work;
   work.dim = 100;
   work.rows = 1000000;
-  work.indexed = 1000000;
+  work.indexed = work.nodes = 1000000;
   work.total = 1000000;
   work.cardinality = cardinality;
   work.k = 10;

@@ -17,13 +17,15 @@ GraphProfile some_profile(Row rows) {
   profile.factor100 = 1.07F;
   profile.bounded10 = 900;
   profile.bounded100 = 2100;
+  profile.tile_stream_ns = 4;
+  profile.tile_gather_ns = 10;
   return profile;
 }
 
 Workload workload_of(Row rows, std::uint64_t matching) {
   Workload workload;
   workload.dim = 100;
-  workload.rows = workload.indexed = rows;
+  workload.rows = workload.indexed = workload.nodes = rows;
   workload.total = rows;
   workload.cardinality = matching;
   workload.k = 10;
@@ -41,6 +43,44 @@ TEST(plan_scans_small_sets_and_walks_for_large_ones) {
   CHECK(choose_plan(workload_of(1000000, 1000000)).strategy == Strategy::graph);
 }
 
+TEST(dead_rows_that_have_left_the_graph_change_no_walk) {
+  const Plan fresh = choose_plan(workload_of(50000, 50000));
+  Workload churned = workload_of(150000, 50000);
+  churned.total = churned.nodes = 50000;
+  churned.profile = some_profile(50000);
+  const Plan after = choose_plan(churned);
+  CHECK(after.strategy == Strategy::graph);
+  CHECK_EQUAL(fresh.cost_graph_ns, after.cost_graph_ns);
+  CHECK_EQUAL(fresh.reach.ef, after.reach.ef);
+  CHECK_EQUAL(fresh.reach.least_share, after.reach.least_share);
+  CHECK(after.cost_exact_ns > fresh.cost_exact_ns);  // a scan passes over them
+  churned.nodes = 0;
+  CHECK(choose_plan(churned).strategy == Strategy::exact);
+}
+
+TEST(queries_that_share_a_scan_are_scanned_for_where_one_would_walk) {
+  Workload workload = workload_of(1000000, 5000);
+  const Plan alone = choose_plan(workload);
+  workload.queries = 2;  // not worth a tile
+  CHECK_EQUAL(alone.cost_exact_ns, choose_plan(workload).cost_exact_ns);
+  workload.queries = 8;
+  CHECK(std::abs(choose_plan(workload).cost_exact_ns - alone.cost_exact_ns / 6) < 1e-6 * alone.cost_exact_ns);
+  workload.queries = 4;
+  CHECK(std::abs(choose_plan(workload).cost_exact_ns - alone.cost_exact_ns / 3) < 1e-6 * alone.cost_exact_ns);
+  std::uint64_t only_shared = 0;
+  for (std::uint64_t matching = 100; matching < 1000000; matching += matching / 4) {
+    workload = workload_of(1000000, matching);
+    const Plan one = choose_plan(workload);
+    workload.queries = 32;
+    const Plan many = choose_plan(workload);
+    CHECK(many.cost_exact_ns < one.cost_exact_ns);
+    CHECK_EQUAL(one.cost_graph_ns, many.cost_graph_ns);
+    if (one.strategy == Strategy::exact) CHECK(many.strategy == Strategy::exact);
+    if (one.strategy != Strategy::exact && many.strategy == Strategy::exact) ++only_shared;
+  }
+  CHECK(only_shared > 0);
+}
+
 TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
   std::mt19937_64 random = seeded("plans", 61);
   int walks = 0;
@@ -48,6 +88,7 @@ TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
     Workload workload = workload_of(static_cast<Row>(1 + random() % 3000000), 0);
     workload.dim = static_cast<std::uint32_t>(1 + random() % 1000);
     workload.indexed = static_cast<Row>(random() % (workload.rows + 1ULL));
+    workload.nodes = static_cast<Node>(random() % (workload.indexed + 1ULL));
     workload.total = 1 + random() % workload.rows;
     workload.cardinality = random() % (workload.total + 1);
     workload.k = static_cast<std::uint32_t>(1 + random() % 200);
@@ -57,6 +98,9 @@ TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
     workload.profile.stream_ns = ns(20);
     workload.profile.gather_ns = ns(60);
     workload.profile.step_ns = ns(100);
+    workload.profile.tile_stream_ns = ns(20);
+    workload.profile.tile_gather_ns = ns(60);
+    workload.queries = 1 + random() % 40;
     const Plan plan = choose_plan(workload);
     if (plan.strategy != Strategy::graph && plan.strategy != Strategy::sweep) continue;
     ++walks;
@@ -95,7 +139,7 @@ TEST(plan_scans_when_exact_unmeasured_or_without_a_graph) {
   unmeasured.ef = 100;
   CHECK(choose_plan(unmeasured).strategy == Strategy::graph);
   Workload without = workload_of(1000000, 1000000);
-  without.indexed = 0;
+  without.indexed = without.nodes = 0;
   const Plan plan = choose_plan(without);
   CHECK(plan.strategy == Strategy::exact);
   CHECK(std::isinf(plan.cost_graph_ns));
@@ -197,7 +241,7 @@ TEST(a_measured_profile_tells_easy_data_from_hard) {
   CHECK(easy.distances10 * 3 < hard.distances10);
   CHECK(easy.ef10 <= easy.ef100);
   CHECK(hard.ef10 <= hard.ef100);
-  CHECK_EQUAL(kRows, hard.rows);
+  CHECK_EQUAL(kRows, hard.nodes);
   CHECK(is_plausible(easy));
   CHECK(is_plausible(hard));
 

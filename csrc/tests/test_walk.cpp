@@ -225,16 +225,21 @@ TEST(the_truth_of_left_out_rows_is_that_of_a_scan) {
   const std::atomic<bool> go_on{false};
   for (const Coding coding : {Coding::none, Coding::eight_bits}) {
     const World world(random, Metric::l2, coding);
-    std::vector<LeftOut> samples = choose_left_out(*world.graph, 3000, 13);
+    std::vector<LeftOut> samples = choose_left_out(*world.graph, world.vectors, 3000, 13);
     CHECK_EQUAL(std::size_t{13}, samples.size());
     CHECK(find_truth(*world.graph, world.vectors, 3000, 20, samples, go_on));
     for (const LeftOut& sample : samples) {
-      const std::vector<Row> expected = plain_nearest(Metric::l2, world.vectors.row(sample.row), world.rows.data(), 3000, kDim, 20,
-                                                      [&](Row row) { return row != sample.row; });
+      const std::vector<Row> expected =
+          plain_nearest(Metric::l2, sample.query.values(), world.rows.data(), 3000, kDim, 20, [&](Row row) { return row != sample.row; });
       std::vector<Row> found;
       for (const Candidate& near : sample.truth) found.push_back(near.row);
-      CHECK(expected == found);
+      if (sample.row != kNoRow) CHECK(expected == found);
+      // Between clusters, rows differ by less than codes tell: some of the last may be others.
+      std::sort(found.begin(), found.end());
+      const auto is_found = [&](Row row) { return std::binary_search(found.begin(), found.end(), row); };
+      CHECK(std::count_if(expected.begin(), expected.end(), is_found) >= (coding == Coding::none ? 20 : 18));
     }
+    CHECK_EQUAL(2, std::count_if(samples.begin(), samples.end(), [](const LeftOut& sample) { return sample.row == kNoRow; }));
   }
 }
 

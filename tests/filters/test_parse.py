@@ -306,3 +306,35 @@ def test_wrong_types_anywhere_raise_nothing_but_invalid_filter(seed):
             assert parse(node.to_dict()) == node
             assert repr(node)
     assert 1000 < refused < 2000
+
+
+def test_a_dict_that_was_changed_is_another_filter():
+    filter = {"must": [{"key": "n", "match": {"value": 1}}]}
+    first = parse(filter)
+    assert first is parse({"must": [{"key": "n", "match": {"value": 1}}]})
+    filter["must"][0]["match"]["value"] = 2
+    assert repr(F("n") == 2) == repr(parse(filter))
+    assert repr(F("n") == 1) == repr(first)
+
+
+@pytest.mark.parametrize("values", [(True, 1), (1, "1"), ("a", b"a")])
+def test_values_that_compare_equal_or_look_alike_are_not_taken_for_each_other(values):
+    known, other = ({"must": [{"key": "n", "match": {"value": value}}]} for value in values)
+    kept = parse(known)
+    if isinstance(values[1], bytes):
+        with pytest.raises(InvalidFilter, match="b'a'"):
+            parse(other)
+    else:
+        assert kept != parse(other)
+    assert kept is parse(known)
+
+
+def test_a_wrong_filter_is_refused_each_time():
+    for _ in range(3):
+        with pytest.raises(InvalidFilter, match=r"must\[0\].range.lt"):
+            parse({"must": [{"key": "n", "range": {"lt": "cheap"}}]})
+
+
+def test_more_filters_than_are_kept_are_all_parsed_right():
+    for number in range(2000):
+        assert {"must": [{"key": "n", "match": {"value": number}}]} == parse({"must": [{"key": "n", "match": {"value": number}}]}).to_dict()

@@ -12,6 +12,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Core:
 
     def __init__(self, dims: tuple[int, ...]) -> None:
         self.dims = dims
+        self.fields = len(dims)
         self.ids: list[PointId] = []
         self.present: list[list[int]] = [[] for _ in dims]
         self.dead: set[int] = set()
@@ -86,6 +88,23 @@ class Core:
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
         return memoryview(b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field)))
+
+    def append_rows(self, field: int, rows: NDArray[np.float32]) -> None:
+        assert rows.shape[1] == self.dims[field]
+
+    def still(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def get_rows(self, field: int, offsets: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        present = np.array([self.present[field][offset] for offset in offsets], np.uint8)
+        return np.zeros((len(offsets), self.dims[field]), np.float32), present
+
+    def save_kept_graph(self, field: int, uuid: bytes, generation: int, lsn: int, kept: NDArray[np.bool_]) -> memoryview | None:
+        live = [offset not in self.dead for offset, present in enumerate(self.present[field]) if present]
+        assert all(was or not lives for was, lives in zip(kept.tolist(), live, strict=False))
+        if field not in self.indexed:
+            return None
+        return memoryview(b"thegraph" + struct.pack("<QQ", lsn, int(kept[: self.indexed[field]].sum())))
 
     def take(self, effects: Effects) -> None:
         assert effects.first_offset == len(self.ids)
@@ -206,6 +225,26 @@ class StoredCollection:
             size = rows_per_block(self.dims[field]) * self.dims[field] * 4
             assert sums.tolist() == [crc32c(os.pread(self.core.mapped[field][0], size, i * size)) for i in range(len(sums))]
         return contents
+
+    def compact(self, *, advance: Callable[[int], None] = lambda count: None, before_the_end: Callable[[], None] = lambda: None) -> None:
+        """
+        Compact, as a collection does it.
+        """
+        core = Core(self.dims)
+        with self.store.compact(core, core, self.core, advance) as compaction:
+
+            def apply(lsn: int, effects: Effects) -> None:
+                compaction.points.apply(lsn, effects)
+                core.take(effects)
+
+            compaction.follow(apply)
+            before_the_end()
+            with compaction.standing_still(), self.lock:
+                self.store.drain()
+                compaction.follow(apply)
+                compaction.commit()
+                compaction.install()
+                self.core = core
 
     def check(self) -> None:
         assert self.model == self.contents()

@@ -15,7 +15,7 @@ from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
 from vecdb.filters.program import Program, offsets_program, with_tag
-from vecdb.filters.terms import FLOATS, IndexKey, Kind, Number, Term, Terms, term, terms
+from vecdb.filters.terms import FLOATS, IndexKey, Kind, Number, Term, Terms, is_value, term, terms
 from vecdb.filters.times import Time, parse_time
 from vecdb.filters.tree import Filter, Node
 
@@ -36,6 +36,7 @@ __all__ = [
     "Terms",
     "Time",
     "elements",
+    "is_value",
     "keys",
     "lower",
     "matches",

@@ -9,6 +9,7 @@ called, and stay so until it returns. Functions without state.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from vecdb.filters.conditions import HasId, Keyed
 from vecdb.filters.leaves import Resolver, indexes_of, leaf
@@ -34,6 +35,7 @@ from vecdb.filters.terms import IndexKey
 from vecdb.filters.tree import Filter, Nested, Node
 
 
+@lru_cache(maxsize=512)
 def keys(node: Node) -> frozenset[IndexKey]:
     """
     Return the indexes that a filter uses: build those that can be built before `lower` is called.

@@ -75,6 +75,13 @@ times and counts, of points for points.
 """
 
 
+def is_value(term: Term) -> bool:
+    """
+    Return whether a term stands for a value or a word; otherwise it is a marker.
+    """
+    return len(term) == 2
+
+
 def term(value: object) -> Term | None:
     """
     Return the term of a value, None when it has none (a float, an array, an object, null).

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
@@ -87,6 +88,7 @@ class Checkpointer:
         self._parts = parts
         self._saved_rows = saved_rows
         self._busy = Lock()
+        self._still = False
         self._pending: Frozen | None = None
         self._waiting_since: float | None = None
         self._retry_at = 0.0
@@ -102,7 +104,7 @@ class Checkpointer:
             return False
         if self._waiting_since is None:
             self._waiting_since = now
-        if self.blocked is not None or now < self._retry_at:
+        if self.blocked is not None or self._still or now < self._retry_at:
             return False
         return self._parts.log.bytes_since_checkpoint >= LOG_BYTES or now - self._waiting_since >= AGE_SECONDS
 
@@ -123,6 +125,49 @@ class Checkpointer:
                 raise
             self.error = None
             self._waiting_since = None
+
+    def commit(self) -> None:
+        """
+        Make a checkpoint without graphs. REQUIRES: `standing_still`, and the write lock.
+        """
+        parts = self._parts
+        parts.drain()
+        if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
+            self._pending = parts.overlay.freeze(parts.log.switch_segment(), tuple(rows.freeze() for rows in parts.rows))
+            self._commit(self._pending)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """
+        Keep checkpoints from being made for the time of a with block; what an earlier one has left is committed first.
+        """
+        with self.resting():
+            if self.blocked is not None:
+                raise StorageError(self.blocked)
+            if self._pending is not None:
+                self._commit(self._pending)
+            yield
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """
+        Keep checkpoints from being made, and points.lmdb as it is, for the time of a with block.
+        """
+        with self._busy:
+            self._still = True
+            try:
+                yield
+            finally:
+                self._still = False
+
+    def move_to(self, parts: Parts, *, saved_rows: dict[int, int]) -> None:
+        """
+        Work on the files of another generation from now on. REQUIRES: `standing_still`, and the write lock.
+        """
+        self._parts = parts
+        self._saved_rows = saved_rows
+        self.error = None
+        self._waiting_since = None
 
     def _freeze_and_commit(self, occasion: Occasion) -> None:
         parts = self._parts

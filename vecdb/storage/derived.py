@@ -105,6 +105,18 @@ class DerivedFiles:
         self._sizes[name] = _header.size + len(found.body)
         return found
 
+    def damage(self, name: str) -> str | None:
+        """
+        Return what is wrong with the file of this name, without touching it; None when it is sound, or absent.
+        """
+        path = self._path(name)
+        try:
+            if files.exists(path):
+                self._parse(path, memoryview(files.read_file(path, MAX_BYTES)))
+        except (Corruption, StorageError) as error:
+            return f"{path}: {error}; it is built again when the database is opened"
+        return None
+
     def discard(self, name: str, *, reason: str) -> None:
         """
         Remove the file of this name; what it held will be built again.

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vecdb.errors import Corruption, InternalError, ReadOnly, StorageError, VecdbError
 from vecdb.storage import files
 from vecdb.storage.checkpoint import LOG_BYTES, Checkpointer, Occasion, Parts
 from vecdb.storage.clean_close import forget_clean_close, write_clean_close
+from vecdb.storage.compaction import DiskCompaction, Present
 from vecdb.storage.effects import Effects, PointId
-from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_declared, write_declared
-from vecdb.storage.overlay import Overlay
-from vecdb.storage.recovery import Base, create_collection, log_directory, open_base
-from vecdb.storage.store import Apply, GraphSource, Loader, StoreInfo, WriteLock
+from vecdb.storage.findings import Findings
+from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
+from vecdb.storage.generation import Generation
+from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
+from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
+from vecdb.storage.verify import FileVerification
 from vecdb.storage.view import View
 from vecdb.storage.wal import Log, Ticket
 
@@ -45,15 +49,12 @@ class DiskStore:
     def __init__(self, directory: Path, base: Base, *, durability: str, graphs: GraphSource, write_lock: WriteLock) -> None:
         self.manifest = base.manifest
         self._directory = directory
-        self._base = base
+        self._generation = Generation(base)
         self._durability = durability
         self._graphs = graphs
         self._write_lock = write_lock
-        self._overlay = Overlay(base.points, base.state)
-        self._reserved = [rows.rows for rows in base.rows]
         self._log: Log | None = None
         self._checkpointer: Checkpointer | None = None
-        self._apply_failure: str | None = None
         self._closed = False
 
     @staticmethod
@@ -85,17 +86,17 @@ class DiskStore:
             self._start(apply)
         except BaseException:
             self._closed = True
-            self._base.close()
+            self._generation.base.close()
             raise
 
     def _start(self, apply: Apply) -> None:
-        base = self._base
+        base = self._generation.base
         dims = {spec.number: spec.dim for spec in self.manifest.fields}
 
         def replay(lsn: int, body: memoryview) -> None:
             effects = Effects.decode(body, dims)
             self.reserve(effects)
-            self._count_reserved(effects)
+            self._generation.count_reserved(effects)
             apply(lsn, effects)
 
         self._log = Log.open(
@@ -115,30 +116,44 @@ class DiskStore:
 
         self._log.apply = apply_ticket
         forget_clean_close(base.points.path)
-        parts = Parts(base.points, self._overlay, base.rows, base.derived, self._log, self._graphs, self._write_lock, self.drain)
-        self._checkpointer = Checkpointer(parts, saved_rows=base.saved_rows)
+        self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)
+        try:
+            remove_other_generations(self._directory, base.generation)
+        except StorageError as error:
+            logger.warning("%s: what an interrupted compaction left stays until the next opening: %s", self._directory, error)
+
+    def _parts(self, log: Log) -> Parts:
+        base = self._generation.base
+        return Parts(base.points, self._generation.overlay, base.rows, base.derived, log, self._graphs, self._write_lock, self.drain)
+
+    @property
+    def generation(self) -> Generation:
+        """
+        The present generation.
+        """
+        return self._generation
 
     @property
     def next_offset(self) -> int:
         """
         The first offset that no applied write has used.
         """
-        return self._overlay.next_offset
+        return self._generation.next_offset
 
     @property
     def live_count(self) -> int:
         """
         The number of points.
         """
-        return self._overlay.live
+        return self._generation.live_count
 
     @property
     def read_only_reason(self) -> str | None:
         """
         Why writes are refused, or None.
         """
-        if self._apply_failure is not None:
-            return self._apply_failure
+        if self._generation.failure is not None:
+            return self._generation.failure
         if self._log is not None and self._log.failed is not None:
             return str(self._log.failed)
         return None if self._checkpointer is None else self._checkpointer.blocked
@@ -147,46 +162,44 @@ class DiskStore:
         """
         Return each id's offset in the applied state; None where there is no such point.
         """
-        return self._overlay.offsets_of(ids)
+        return self._generation.offsets_of(ids)
 
     def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
         """
         Return each offset's encoded payload; None where the offset is a tombstone by now.
         """
-        return self._overlay.payloads_of(offsets)
+        return self._generation.payloads_of(offsets)
 
     def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
         """
         Iterate over the ids beyond `after`, ascending, as of this call.
         """
-        return self._overlay.iterate_ids(after)
+        return self._generation.iterate_ids(after=after)
 
     def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
-        return self._overlay.iterate_payloads(first, last)
+        return self._generation.iterate_payloads(first, last)
 
     def view(self) -> View:
         """
         Return the applied state of now, which stays readable.
         """
-        return self._overlay.view()
+        return self._generation.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """
         Return the descriptor of the field's rows and how many rows are written.
         """
-        rows = self._base.rows[field]
-        return rows.fd, rows.rows
+        return self._generation.row_file(field)
 
     def reserve(self, effects: Effects) -> None:
         """
         Make room in the rows' files for a call, behind those of all queued calls; raises StorageError with nothing
         changed.
         """
-        for field, vectors in effects.put_vectors.items():
-            self._base.rows[field].reserve(self._reserved[field] + len(vectors.rows))
+        self._generation.reserve(effects)
 
     def enqueue(self, effects: Effects) -> Ticket:
         """
@@ -202,7 +215,7 @@ class DiskStore:
                 f"checkpoints fail: {checkpointer.error}"
             )
         ticket = log.enqueue(effects.encode(), payload=effects)
-        self._count_reserved(effects)
+        self._generation.count_reserved(effects)
         return ticket
 
     def commit(self, ticket: Ticket) -> None:
@@ -219,16 +232,7 @@ class DiskStore:
         Write the rows and take the call into the applied state. A failure leaves the store read-only: opening it
         again replays the call.
         """
-        try:
-            self._overlay.expect(lsn, effects)
-            for field, vectors in effects.put_vectors.items():
-                self._base.rows[field].append(vectors.rows)
-            self._overlay.apply(lsn, effects)
-        except BaseException as error:
-            self._apply_failure = (
-                f"the write at LSN {lsn} is in the log but could not be applied ({error}); close the database and open it again"
-            )
-            raise
+        self._generation.apply(lsn, effects)
 
     def checkpoint(self) -> None:
         """
@@ -253,6 +257,57 @@ class DiskStore:
             logger.warning("%s: a checkpoint failed, the log keeps every confirmed write: %s", self._directory, error)
             return False
         return True
+
+    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> DiskCompaction:
+        """
+        Make the next generation of the files; see `store.Store`. The caller sees to it that there is one compaction at a time.
+        """
+        log, checkpointer = self._started()
+        if (reason := self.read_only_reason) is not None:
+            raise ReadOnly(reason)
+
+        def install(generation: Generation) -> None:
+            self._generation, self._graphs = generation, graphs
+            checkpointer.move_to(self._parts(log), saved_rows=generation.base.saved_rows)
+
+        present = Present(self._directory, self.manifest, self._generation, log, checkpointer, install)
+        return DiskCompaction(present, load, old, advance)
+
+    @property
+    def directory(self) -> Path:
+        """
+        Where the files are.
+        """
+        return self._directory
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """
+        Keep checkpoints from being made for the time of a with block. REQUIRES: the write lock is not held.
+        """
+        return self._started()[1].standing_still()
+
+    def commit_all(self) -> None:
+        """
+        Make everything that is queued or applied part of the base. REQUIRES: `standing_still`, and the write lock.
+        """
+        self._started()[1].commit()
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Check every byte of the files against checksums and against each other; checkpoints wait meanwhile, writes only
+        while the log is read.
+        """
+        log, checkpointer = self._started()
+        with findings.collecting():
+            catalog = self._directory.parent / "CATALOG"
+            if files.exists(catalog):
+                read_catalog(catalog)
+        with checkpointer.resting():
+            points = self._generation.base.points
+            verification = FileVerification(self._directory, findings, points=points, advance=advance)
+            verification.run()
+            with self._write_lock, log.paused():
+                verification.log(None if log.failed is not None else log.end_lsn)
 
     def drain(self) -> None:
         """
@@ -298,15 +353,15 @@ class DiskStore:
         return StoreInfo(
             points=self.live_count,
             offsets=self.next_offset,
-            applied_lsn=self._overlay.applied_lsn,
-            checkpoint_lsn=self._overlay.base.applied_lsn,
+            applied_lsn=self._generation.overlay.applied_lsn,
+            checkpoint_lsn=self._generation.overlay.base.applied_lsn,
             last_lsn=log.last_lsn,
             durable_lsn=log.durable_lsn,
             log_bytes=log.bytes_since_checkpoint,
-            payload_bytes=self._base.points.size(),
-            vector_bytes=sum(rows.size for rows in self._base.rows),
-            derived_bytes=self._base.derived.size(),
-            generation=self._base.generation,
+            payload_bytes=self._generation.base.points.size(),
+            vector_bytes=sum(rows.size for rows in self._generation.base.rows),
+            derived_bytes=self._generation.base.derived.size(),
+            generation=self._generation.base.generation,
             checkpoint_error=checkpointer.error,
         )
 
@@ -324,9 +379,9 @@ class DiskStore:
                 clean = self._checkpoint_at_close(self._checkpointer)
                 close_lsn = self._log.close(clean=clean)
         finally:
-            self._base.close()
+            self._generation.base.close()
         if clean:
-            write_clean_close(self._base.points.path, close_lsn=close_lsn)
+            write_clean_close(self._generation.base.points.path, close_lsn=close_lsn)
 
     def _checkpoint_at_close(self, checkpointer: Checkpointer) -> bool:
         if self.read_only_reason is not None:
@@ -337,10 +392,6 @@ class DiskStore:
             logger.warning("%s: the checkpoint at close failed, the next opening replays the log: %s", self._directory, error)
             return False
         return True
-
-    def _count_reserved(self, effects: Effects) -> None:
-        for field, vectors in effects.put_vectors.items():
-            self._reserved[field] += len(vectors.rows)
 
     def _started(self) -> tuple[Log, Checkpointer]:
         if self._log is None or self._checkpointer is None:

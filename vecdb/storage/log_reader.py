@@ -126,6 +126,7 @@ class LogReader:
         self._group_bytes = 0
         self._next_part = 0
         self._skipping = False
+        self._in_next_generation = False
 
     def read(self) -> LogState:
         """
@@ -174,6 +175,8 @@ class LogReader:
             window = _Window(fd)
             while self._expected != end_lsn:
                 record = self._read_record(window, position, salt)
+                if record is not None and self._in_next_generation:
+                    raise _damaged(path, position, f"a call of generation {self._generation + 1}, but CURRENT names the one before it")
                 if record is None:
                     if end_lsn is not None:
                         raise _damaged(
@@ -197,7 +200,9 @@ class LogReader:
             raise StorageError(
                 f"{path} was written by a newer vecdb, format {version}; this one reads formats up to {VERSION}: upgrade vecdb"
             )
-        if header.uuid != self._uuid or header.generation != self._generation:
+        # A compaction that was cut has begun a segment of the generation it was making, and written nothing into it.
+        self._in_next_generation = header.generation == self._generation + 1 and first_lsn == self._segments[-1]
+        if header.uuid != self._uuid or (header.generation != self._generation and not self._in_next_generation):
             raise _damaged(
                 path,
                 0,

@@ -64,7 +64,7 @@ class LogWriter:
         self.segments = state.segments
         self._directory = directory
         self._uuid = uuid
-        self._generation = generation
+        self.generation = generation
         self._syncs = syncs
         self._last_size, self._last_used = state.size, state.used
         self._prepared: list[SegmentFile] = []
@@ -134,6 +134,13 @@ class LogWriter:
         self._prepared.append(segment)
         self._enter(segment)
 
+    def begin_generation(self, generation: int, segment: SegmentFile) -> None:
+        """
+        Go on in a prepared segment, which names another generation of the files. REQUIRES: everything written is on the medium.
+        """
+        self.generation = generation
+        self._enter(segment)
+
     def drop_through(self, lsn: int) -> None:
         """
         Remove the segments that hold nothing above lsn, but never the last one.
@@ -163,7 +170,7 @@ class LogWriter:
         Publish a prepared segment and go on in it. REQUIRES: everything written is on the medium.
         """
         end = self.end
-        segment.publish(SegmentHeader(self._uuid, self._generation, segment.first_lsn, end.lsn, end.dcrc, segment.salt))
+        segment.publish(SegmentHeader(self._uuid, self.generation, segment.first_lsn, end.lsn, end.dcrc, segment.salt))
         if self.segments[-1] != segment.first_lsn:
             self.segments.append(segment.first_lsn)
         self.end = LogEnd(segment, SEGMENT_HEADER, end.lsn, end.dcrc, end.lsn, unconfirmed=False)

@@ -2,22 +2,22 @@
 MemoryStore: the protocol `store.Store` without files, for `:memory:`; the rows are in the core.
 
 Invariant: payloads stay encoded bytes, so that no caller shares an object with the store; calls are applied in the
-order of their LSNs. Thread rule: as in store.py; one lock guards the dicts.
+order of their LSNs. Thread rule: as in store.py.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
 from vecdb.errors import InternalError, ReadOnly, StorageError
-from vecdb.storage.blocks import id_key
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
-from vecdb.storage.store import Apply, StoreInfo
-from vecdb.storage.view import MemoryView, View
+from vecdb.storage.memory_generation import MemoryCompaction, MemoryGeneration
+from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo
+from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
 
@@ -27,12 +27,9 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[PointId, int] = {}
-        self._payloads: dict[int, bytes] = {}
-        self._sorted_ids: list[tuple[bytes, PointId]] | None = None
-        self._next_offset = 0
+        self._generation = MemoryGeneration()
+        self._declared: Mapping[str, IndexSpec] = {}
         self._last_lsn = 0
-        self._applied_lsn = 0
         self._queue: deque[Ticket] = deque()
         self._apply: Apply | None = None
         self._failure: StorageError | None = None
@@ -40,18 +37,25 @@ class MemoryStore:
         self._commit_lock = Lock()
 
     @property
+    def generation(self) -> MemoryGeneration:
+        """
+        The present generation.
+        """
+        return self._generation
+
+    @property
     def next_offset(self) -> int:
         """
         The first offset that no applied write has used.
         """
-        return self._next_offset
+        return self._generation.next_offset
 
     @property
     def live_count(self) -> int:
         """
         The number of points.
         """
-        return len(self._ids)
+        return self._generation.live_count
 
     @property
     def read_only_reason(self) -> str | None:
@@ -70,47 +74,37 @@ class MemoryStore:
         """
         Return each id's offset in the applied state; None where there is no such point.
         """
-        with self._state_lock:
-            return [self._ids.get(point_id) for point_id in ids]
+        return self._generation.offsets_of(ids)
 
     def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
         """
         Return each offset's encoded payload; None where the offset is a tombstone by now.
         """
-        with self._state_lock:
-            return [self._payloads.get(offset) for offset in offsets]
+        return self._generation.payloads_of(offsets)
 
     def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
         """
         Iterate over the ids beyond `after`, ascending, as of this call.
         """
-        with self._state_lock:
-            if self._sorted_ids is None:
-                self._sorted_ids = sorted((id_key(point_id), point_id) for point_id in self._ids)
-            ordered = self._sorted_ids
-        first = 0 if after is None else bisect_left(ordered, id_key(after) + b"\0", key=lambda entry: entry[0])
-        return (ordered[i][1] for i in range(first, len(ordered)))
+        return self._generation.iterate_ids(after=after)
 
     def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
         """
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
-        with self._state_lock:
-            found = [(offset, self._payloads[offset]) for offset in range(first, min(last, self._next_offset)) if offset in self._payloads]
-        return iter(found)
+        return self._generation.iterate_payloads(first, last)
 
     def view(self) -> View:
         """
         Return the applied state of now, which stays readable.
         """
-        with self._state_lock:
-            return MemoryView(self._ids, self._payloads)
+        return self._generation.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """
         Return (-1, 0): the rows are in the core.
         """
-        return -1, 0
+        return self._generation.row_file(field)
 
     def reserve(self, effects: Effects) -> None:
         """
@@ -152,21 +146,23 @@ class MemoryStore:
         """
         Take the call into the store's state.
         """
-        first, count = effects.first_offset, len(effects.put_ids)
-        if first != self._next_offset:
-            raise InternalError(f"the call at LSN {lsn} begins at offset {first}, expected {self._next_offset}; please report this")
-        with self._state_lock:
-            for point_id in effects.deleted_ids:
-                self._ids.pop(point_id, None)
-            self._ids.update(zip(effects.put_ids, range(first, first + count), strict=True))
-            self._payloads.update(zip(range(first, first + count), effects.put_payloads, strict=True))
-            self._payloads.update(zip(effects.patch_offsets.tolist(), effects.patch_payloads, strict=True))
-            for offset in effects.tombstones.tolist():
-                self._payloads.pop(offset, None)
-            if effects.put_ids or effects.deleted_ids:
-                self._sorted_ids = None
-            self._next_offset = first + count
-            self._applied_lsn = lsn
+        self._generation.apply(lsn, effects)
+
+    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> MemoryCompaction:
+        """
+        Make the next generation; see `store.Store`. The caller sees to it that there is one compaction at a time.
+        """
+
+        def install(generation: MemoryGeneration) -> None:
+            self._generation = generation
+
+        return MemoryCompaction(self._generation, install, load, old, advance)
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Do nothing: there are no files.
+        """
+        advance(self.live_count)
 
     def checkpoint(self) -> None:
         """
@@ -186,14 +182,15 @@ class MemoryStore:
 
     def read_indexes(self) -> Mapping[str, IndexSpec]:
         """
-        Return nothing: a new collection has no declared indexes.
+        Return the declared payload indexes by key.
         """
-        return {}
+        return self._declared
 
     def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
         """
-        Do nothing: the declarations live as long as the collection does.
+        Replace the declared payload indexes; they live as long as the collection does.
         """
+        self._declared = dict(declared)
 
     def info(self) -> StoreInfo:
         """
@@ -201,11 +198,11 @@ class MemoryStore:
         """
         return StoreInfo(
             points=self.live_count,
-            offsets=self._next_offset,
-            applied_lsn=self._applied_lsn,
-            checkpoint_lsn=self._applied_lsn,
+            offsets=self.next_offset,
+            applied_lsn=self._generation.applied_lsn,
+            checkpoint_lsn=self._generation.applied_lsn,
             last_lsn=self._last_lsn,
-            durable_lsn=self._applied_lsn,
+            durable_lsn=self._generation.applied_lsn,
             log_bytes=0,
             payload_bytes=0,
             vector_bytes=0,
@@ -219,10 +216,8 @@ class MemoryStore:
         Forget everything; idempotent.
         """
         with self._state_lock:
-            self._ids.clear()
-            self._payloads.clear()
             self._queue.clear()
-            self._sorted_ids = None
+        self._generation.forget()
 
     def _apply_through(self, lsn: int) -> None:
         """

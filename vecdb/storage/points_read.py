@@ -97,7 +97,8 @@ class Snapshot:
         """
         where = self._where(b"ids")
         for key, value in self._scan(b"ids", start):
-            yield key, id_of_key(key), self._offset(key, value, where)
+            offset = self._offset(key, value, where)  # after its checksum, which covers the key, that is what was written
+            yield key, id_of_key(key), offset
 
     def payloads_between(self, first: int, last: int) -> dict[int, bytes]:
         """
@@ -106,6 +107,8 @@ class Snapshot:
         where = self._where(b"payloads")
         found: dict[int, bytes] = {}
         for key, value in self._scan(b"payloads", key_u32.pack(first)):
+            if len(key) != key_u32.size:
+                raise Corruption(f"{where}: a key has {len(key)} bytes, expected {key_u32.size}; restore a backup of the database")
             offset = key_u32.unpack(key)[0]
             if offset >= last:
                 break
@@ -168,9 +171,26 @@ class Snapshot:
         Read every value of every table; raises Corruption at the first that is not what was written.
         """
         for table in TABLES:
-            where = self._where(table)
-            for key, value in self._scan(table, b"\0"):
+            for damaged in self.damaged_values(table):
+                raise Corruption(damaged)
+
+    def damaged_values(self, table: bytes) -> Iterator[str]:
+        """
+        Read every value of a table and describe those that are not what was written.
+        """
+        where = self._where(table)
+        for key, value in self._scan(table, b"\0"):
+            try:
                 unseal(key, value, where)
+            except Corruption as error:
+                yield str(error)
+
+    def entries(self, table: bytes) -> int:
+        """
+        Return how many values a table has.
+        """
+        with lmdb_errors(self.path):
+            return int(self._txn.stat(self._tables[table])["entries"])
 
     def _where(self, table: bytes) -> str:
         return f"{self.path}, table {table.decode()}"

@@ -9,6 +9,8 @@ thread, before anybody else has the store.
 
 from __future__ import annotations
 
+import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
 
+_GENERATION = re.compile(r"gen-\d+")
 FIRST_GENERATION = 1
 FIRST_LSN = 1
 
@@ -49,11 +52,12 @@ class Base:
 
     def close(self) -> None:
         """
-        Release the files.
+        Release the files: all of them, also when closing one fails.
         """
-        for rows in self.rows:
-            rows.close()
-        self.points.close()
+        with ExitStack() as stack:
+            stack.callback(self.points.close)
+            for rows in self.rows:
+                stack.callback(rows.close)
 
 
 def graph_name(field: int) -> str:
@@ -77,7 +81,7 @@ def create_collection(directory: Path, manifest: Manifest) -> None:
     """
     aside = directory.with_name(f".{directory.name}.tmp")
     remove_tree(aside)
-    generation = aside / f"gen-{FIRST_GENERATION}"
+    generation = generation_directory(aside, FIRST_GENERATION)
     for path in (aside, log_directory(aside), generation, generation / "vectors", generation / "derived"):
         files.make_directory(path)
     state = BaseState(
@@ -91,7 +95,7 @@ def create_collection(directory: Path, manifest: Manifest) -> None:
     )
     PointsFile.create(generation / FILE_NAME, state)
     for spec in manifest.fields:
-        RowFile.create(_rows_path(generation, spec.number))
+        RowFile.create(rows_path(generation, spec.number))
     Log.create(log_directory(aside), uuid=manifest.uuid, generation=FIRST_GENERATION, first_lsn=FIRST_LSN)
     for path in (generation / "vectors", generation / "derived", generation, log_directory(aside)):
         files.sync_directory(path)
@@ -117,25 +121,47 @@ def remove_tree(path: Path) -> None:
     files.remove_directory(path)
 
 
+def generation_directory(directory: Path, generation: int) -> Path:
+    """
+    Return where a generation of a collection's files is.
+    """
+    return directory / f"gen-{generation}"
+
+
+def remove_other_generations(directory: Path, generation: int) -> None:
+    """
+    Remove what a compaction that was cut has left: the generation it was making, or the one it had replaced.
+    """
+    for name in files.list_directory(directory):
+        if _GENERATION.fullmatch(name) and name != f"gen-{generation}":
+            remove_tree(directory / name)
+
+
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
     """
-    Open the files as of the last checkpoint and give them to the core. With `verify`, every value of points.lmdb is
-    read first.
+    Open the files of the generation that CURRENT names; see `open_generation`.
     """
     manifest = read_manifest(directory / "MANIFEST")
-    generation = read_current(directory / "CURRENT").generation
-    root = directory / f"gen-{generation}"
+    return open_generation(directory, manifest, read_current(directory / "CURRENT").generation, load=load, verify=verify)
+
+
+def open_generation(directory: Path, manifest: Manifest, generation: int, *, load: Loader, verify: bool) -> Base:
+    """
+    Open the files of a generation as of its last checkpoint and give them to the core. With `verify`, every value of
+    points.lmdb is read first.
+    """
+    root = generation_directory(directory, generation)
     close_lsn = check_clean_close(root / FILE_NAME, whole=verify)
     points = PointsFile.open(root / FILE_NAME)
     rows: list[RowFile] = []
     try:
         with points.snapshot() as snapshot:
             state = snapshot.state()
-            _check_state(state, manifest, generation, points.path)
+            check_state(state, manifest, generation, points.path)
             if verify:
                 snapshot.check_all()
             for spec, field_state in zip(manifest.fields, state.rows, strict=True):
-                rows.append(RowFile.open(_rows_path(root, spec.number), dim=spec.dim, state=field_state))
+                rows.append(RowFile.open(rows_path(root, spec.number), dim=spec.dim, state=field_state))
                 load.map_rows(spec.number, rows[-1].fd, field_state.rows)
                 load.expect_checksums(spec.number, snapshot.row_sums(spec.number, field_state.rows // rows_per_block(spec.dim)))
             load_points(snapshot, state, load)
@@ -198,11 +224,17 @@ def load_graph(derived: DerivedFiles, state: BaseState, field: int, load: Loader
         return 0
 
 
-def _rows_path(generation: Path, field: int) -> Path:
+def rows_path(generation: Path, field: int) -> Path:
+    """
+    Return where the rows of a field are.
+    """
     return generation / "vectors" / f"{field}.f32"
 
 
-def _check_state(state: BaseState, manifest: Manifest, generation: int, path: Path) -> None:
+def check_state(state: BaseState, manifest: Manifest, generation: int, path: Path) -> None:
+    """
+    Raise Corruption when points.lmdb is not of this collection and generation.
+    """
     seen = (state.uuid.hex(), state.generation, len(state.rows))
     expected = (manifest.uuid.hex(), generation, len(manifest.fields))
     if seen != expected:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 
 from vecdb.storage.blocks import IdBlock
 from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
 Apply = Callable[[int, Effects], None]
+Advance = Callable[[int], None]
 WriteLock = AbstractContextManager[Any]
 
 
@@ -54,6 +57,12 @@ class Loader(Protocol):
     `load_block` in ascending order; `load_graph`.
     """
 
+    @property
+    def fields(self) -> int:
+        """
+        How many vector fields there are.
+        """
+
     def map_rows(self, field: int, fd: int, rows: int) -> None:
         """
         Map rows [0, rows) of the file.
@@ -70,11 +79,75 @@ class Loader(Protocol):
         tombstones.
         """
 
+    def append_rows(self, field: int, rows: NDArray[np.float32]) -> None:
+        """
+        Take the next rows, of a store without files.
+        """
+
     def load_graph(self, field: int, uuid: bytes, generation: int, data: memoryview) -> tuple[int, int]:
         """
         Take a saved graph; return (the LSN it is exact for, rows it covers), or raise Corruption and leave everything
         as it was.
         """
+
+
+class Predecessor(Protocol):
+    """
+    The core of the generation that a compaction replaces.
+    """
+
+    def still(self) -> AbstractContextManager[Any]:
+        """
+        Keep calls from being applied for the time of a with block.
+        """
+
+    def get_rows(self, field: int, offsets: NDArray[np.uint32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """
+        Return the rows (n, dim) of n offsets, those of tombstones included, and which of the offsets have one.
+        """
+
+    def save_kept_graph(self, field: int, uuid: bytes, generation: int, lsn: int, kept: NDArray[np.bool_]) -> memoryview | None:
+        """
+        Return the field's graph of the rows that are kept, numbered anew in their order, or None when there is none. REQUIRES: `still`.
+        """
+
+
+class Compaction(Protocol):
+    """
+    The next generation of a collection, in the making; a context manager that undoes it unless `install` was called. One at a time.
+    """
+
+    @property
+    def points(self) -> Generation:
+        """
+        The next generation: at first the state of some moment since the compaction began, then with what `follow` applied.
+        """
+
+    def follow(self, apply: Apply) -> int:
+        """
+        Give the calls that were applied to the present generation meanwhile, translated, to `apply`, which applies them to
+        the next one; return how many.
+        """
+
+    def standing_still(self) -> AbstractContextManager[Any]:
+        """
+        Keep checkpoints from being made for the time of a with block. REQUIRES: the write lock is not held.
+        """
+
+    def commit(self) -> None:
+        """
+        Make the next generation the one that counts, durably. REQUIRES: `standing_still`, the write lock, nothing queued,
+        nothing to follow.
+        """
+
+    def install(self) -> None:
+        """
+        Make it the one that is read and written. REQUIRES: `commit`, under the same holding of the write lock; and that no call is applied.
+        """
+
+    def __enter__(self) -> Compaction: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class GraphSource(Protocol):
@@ -93,9 +166,10 @@ class GraphSource(Protocol):
         """
 
 
-class Store(Protocol):
+class Generation(Protocol):
     """
-    Points, payloads and liveness of one collection, and the way a write takes to become durable.
+    The points of one generation, as they are read and as a call changes them. It stays readable after the store has moved on to the next
+    one, in its last state.
     """
 
     @property
@@ -108,17 +182,6 @@ class Store(Protocol):
     def live_count(self) -> int:
         """
         The number of points.
-        """
-
-    @property
-    def read_only_reason(self) -> str | None:
-        """
-        Why writes are refused, or None.
-        """
-
-    def start(self, apply: Apply) -> None:
-        """
-        Replay what the log has beyond the checkpoint through `apply`, which all later writes will go through as well.
         """
 
     def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
@@ -153,6 +216,35 @@ class Store(Protocol):
         The descriptor stays the store's.
         """
 
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Write the rows and take the call into the state; called by the collection's own `apply`, first of all.
+        """
+
+
+class Store(Generation, Protocol):
+    """
+    Points, payloads and liveness of one collection, and the way a write takes to become durable. What it reads is of the
+    present generation.
+    """
+
+    @property
+    def generation(self) -> Generation:
+        """
+        The present generation.
+        """
+
+    @property
+    def read_only_reason(self) -> str | None:
+        """
+        Why writes are refused, or None.
+        """
+
+    def start(self, apply: Apply) -> None:
+        """
+        Replay what the log has beyond the checkpoint through `apply`, which all later writes will go through as well.
+        """
+
     def reserve(self, effects: Effects) -> None:
         """
         Make room for the rows of a call; raises StorageError with nothing changed.
@@ -166,11 +258,6 @@ class Store(Protocol):
     def commit(self, ticket: Ticket) -> None:
         """
         Return when the call is durable and applied.
-        """
-
-    def apply(self, lsn: int, effects: Effects) -> None:
-        """
-        Write the rows and take the call into the store's state; called by the collection's own `apply`, first of all.
         """
 
     def checkpoint(self) -> None:
@@ -193,6 +280,17 @@ class Store(Protocol):
     def note_idle(self) -> None:
         """
         Let the log confirm its last record after a second of idling; called about every 0.25 s.
+        """
+
+    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> Compaction:
+        """
+        Make the next generation: the points of now, without tombstones, which go to `load` as when a store is opened. `advance` is told how
+        many points are done; what it raises ends the compaction.
+        """
+
+    def verify(self, findings: Findings, advance: Advance) -> None:
+        """
+        Check everything that is stored; `advance` is told how many points are done.
         """
 
     def read_indexes(self) -> Mapping[str, IndexSpec]:

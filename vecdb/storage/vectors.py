@@ -10,6 +10,7 @@ A sync that failed is final: a second one could succeed without the data. Thread
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from vecdb.storage.points_write import RowsFrozen
 BLOCK_BYTES = 65536
 _LEAST_GROWTH = 64 << 10
 _MOST_GROWTH = 16 << 20
+_READ_BYTES = 4 << 20
 
 
 def rows_per_block(dim: int) -> int:
@@ -34,6 +36,24 @@ def rows_per_block(dim: int) -> int:
     (128, 128, 1)
     """
     return 1 << max(0, (BLOCK_BYTES // (4 * dim)).bit_length() - 1)
+
+
+def read_blocks(fd: int, dim: int, rows: int, sums: Sequence[int]) -> Iterator[tuple[int, bytes, list[int]]]:
+    """
+    Read rows [0, rows) and yield pieces of whole blocks: (first row, bytes, the first rows of those blocks that are not what was written).
+
+    `sums` has the CRC32C of each block, the last, partial one included.
+    """
+    block_bytes = rows_per_block(dim) * dim * 4
+    for start in range(0, rows * dim * 4, max(1, _READ_BYTES // block_bytes) * block_bytes):
+        length = min(max(1, _READ_BYTES // block_bytes) * block_bytes, rows * dim * 4 - start)
+        data = files.read_at(fd, length, start)
+        view = memoryview(data)
+        blocks = range(0, length, block_bytes)
+        bad = [at for at in blocks if crc32c(view[at : at + block_bytes]) != sums[(start + at) // block_bytes]]
+        if len(data) < length:
+            bad = sorted({*bad, len(data) // block_bytes * block_bytes})
+        yield start // (dim * 4), data, [(start + at) // (dim * 4) for at in bad]
 
 
 class RowFile:

@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from vecdb._interrupt import uninterrupted
 from vecdb.errors import InternalError, InvalidArgument, ReadOnly, StorageError
@@ -29,44 +29,12 @@ from vecdb.storage.log_writer import Group, LogEnd, LogWriter
 from vecdb.storage.segment_file import SMALLEST, SegmentFile, remove_unpublished
 from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, Kind, SegmentHeader, group_records, group_size
 from vecdb.storage.system import Buffer
+from vecdb.storage.tickets import Queued, copy_of, failure_in
+from vecdb.storage.tickets import Ticket as Ticket
 
 IDLE_SECONDS = 1.0
 # A waiter looks again by itself this often, in case a leader was stopped between its work and waking the others.
 _LOOK_AGAIN_SECONDS = 0.25
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """
-    A call's place in the order of writes: the LSN of its COMMIT record, what the caller attached, and, once `done`, why it failed.
-    """
-
-    lsn: int
-    payload: object = None
-    done: bool = False
-    error: StorageError | None = None
-
-
-class _Queued(Ticket):
-    """
-    A ticket with what is to be written; `signal` holds an item when its waiters should look again.
-    """
-
-    __slots__ = ("group", "signal")
-
-    def __init__(self, group: Group, payload: object) -> None:
-        super().__init__(group.last_lsn, payload)
-        self.group: Group | None = group
-        self.signal: SimpleQueue[None] = SimpleQueue()
-
-    def finish(self, error: StorageError | None) -> None:
-        """
-        Tell the waiters, and let go of the bytes: a ticket may be kept for long.
-        """
-        self.error = error
-        self.group = None
-        self.done = True
-        self.signal.put(None)
 
 
 class Log:
@@ -89,7 +57,7 @@ class Log:
         self._last_commit = time.monotonic()
         self._placing = threading.Lock()
         self._leading = threading.Lock()
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[Queued] = deque()
         self._closed = False
 
     @staticmethod
@@ -147,6 +115,20 @@ class Log:
         return self._last_lsn
 
     @property
+    def end_lsn(self) -> int:
+        """
+        The last LSN that is written, of a call or of a mark.
+        """
+        return self._writer.end.lsn
+
+    @property
+    def generation(self) -> int:
+        """
+        The generation that the next segment will name.
+        """
+        return self._writer.generation
+
+    @property
     def durable_lsn(self) -> int:
         """
         The highest LSN that a sync has brought to the medium.
@@ -171,7 +153,7 @@ class Log:
 
         Any number of threads may wait, also for one ticket. Ctrl-C is held back until the outcome is known.
         """
-        if not isinstance(ticket, _Queued):
+        if not isinstance(ticket, Queued):
             raise InternalError(f"the ticket of LSN {ticket.lsn} is not this log's; please report this")
         with uninterrupted():
             while not ticket.done:
@@ -181,7 +163,7 @@ class Log:
             ticket.signal.put(None)
         if ticket.error is not None:
             # One exception object cannot be raised in several threads: each would write its traceback into it.
-            raise _copy(ticket.error) from ticket.error
+            raise copy_of(ticket.error) from ticket.error
 
     def drain(self) -> None:
         """
@@ -211,15 +193,53 @@ class Log:
                             self._writer.sync()
                             self._writer.leave_segment()
                     except (OSError, MemoryError) as error:
-                        raise _copy(self._fail(error)) from error
+                        raise copy_of(self._fail(error)) from error
                     self.bytes_since_checkpoint = 0
                     return self._writer.end.lsn
+
+    def begin_generation(self, generation: int, lsn: int) -> bool:
+        """
+        Go on in a new segment of another generation, when the log still ends at `lsn`, after a sync; False, and nothing done, when it does
+        not: a mark came in between.
+
+        REQUIRES: the collection's write lock. A full disk refuses, with nothing changed; any later failure makes the log read-only: which
+        generation its end belongs to is found out by opening again.
+        """
+        with uninterrupted(), self._leading:
+            with self._placing:
+                self._refuse_if_read_only()
+                end = self._writer.end
+                if self._queue or end.lsn != lsn:
+                    return False
+                segment = self._writer.prepare(lsn + 1, end.segment, end.position, 0)
+            try:
+                self._writer.sync()
+                self._writer.begin_generation(generation, segment)
+            except (OSError, MemoryError) as error:
+                raise copy_of(self._fail(error)) from error
+            self.bytes_since_checkpoint = 0
+            return True
+
+    def fail(self, cause: BaseException) -> None:
+        """
+        Make the log read-only: what it belongs to is in doubt.
+        """
+        self._fail(cause)
 
     def drop_through(self, lsn: int) -> None:
         """
         Remove the segments that hold nothing above lsn, but never the last one; raises StorageError, and may then be called again.
         """
         self._writer.drop_through(lsn)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """
+        Write nothing for the time of a with block. REQUIRES: the collection's write lock.
+        """
+        self.drain()
+        with self._leading:
+            yield
 
     def note_idle(self) -> bool:
         """
@@ -249,7 +269,7 @@ class Log:
             if clean and self._writer.end.segment is not None:
                 self._write_mark(Kind.CLOSE)
             if clean and self.failed is not None:
-                raise _copy(self.failed) from self.failed
+                raise copy_of(self.failed) from self.failed
         finally:
             self._closed = True
             with self._leading:
@@ -264,7 +284,7 @@ class Log:
         if self.failed is not None:
             raise ReadOnly(str(self.failed)) from self.failed
 
-    def _place(self, kind: Kind, body: Sequence[Buffer], length: int, payload: object) -> _Queued:
+    def _place(self, kind: Kind, body: Sequence[Buffer], length: int, payload: object) -> Queued:
         """
         Queue a group behind the last one. REQUIRES: `_placing`.
         """
@@ -278,7 +298,7 @@ class Log:
         reserve = RESERVE if kind == Kind.CALL else 0
         if segment is None or position + size + reserve > segment.size:
             segment, position = self._writer.prepare(lsn + 1, segment, position, size), SEGMENT_HEADER
-        queued = _Queued(Group(kind, body, lsn + 1, lsn + group_records(length), segment, position, size), payload)
+        queued = Queued(Group(kind, body, lsn + 1, lsn + group_records(length), segment, position, size), payload)
         self._queue.append(queued)
         return queued
 
@@ -326,7 +346,7 @@ class Log:
             for _, groups in groupby(list(unwritten), key=lambda group: id(group.segment)):
                 self.bytes_since_checkpoint += self._writer.write(list(groups))
         except BaseException as error:
-            cause = _failure_in(error, outer)
+            cause = failure_in(error, outer)
             if cause is not None:
                 self._fail(cause)
             if not isinstance(error, Exception):
@@ -337,7 +357,7 @@ class Log:
             if not self._apply(queued, group):
                 return
 
-    def _apply(self, queued: _Queued, group: Group) -> bool:
+    def _apply(self, queued: Queued, group: Group) -> bool:
         """
         Apply a durable call and tell its waiters. A failure makes the log read-only: the next opening replays the call.
         """
@@ -371,20 +391,3 @@ class Log:
         for queued in queue:
             queued.finish(failure)
         return failure
-
-
-def _copy(failure: StorageError) -> StorageError:
-    copy = StorageError(str(failure))
-    copy.errno = failure.errno
-    return copy
-
-
-def _failure_in(error: BaseException, outer: BaseException | None) -> BaseException | None:
-    """
-    Return the failure behind an exception: itself, or, where an interrupt overtook it, what the interrupt came after; None when an
-    interrupt came alone. `outer` is what the caller was handling already.
-    """
-    seen: BaseException | None = error
-    while seen is not None and seen is not outer and not isinstance(seen, Exception):
-        seen = seen.__context__
-    return None if seen is outer else seen

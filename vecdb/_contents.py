@@ -1,0 +1,157 @@
+"""
+One generation of a collection in memory: its points, the core and the payload indexes, and how a call changes all three.
+
+Invariant: between two calls of `apply` the three describe the same points. A reader takes the contents of a collection once and uses them
+to its end: when a compaction puts others in their place, these stay as they were. No part refers to the whole, so that memory and files go
+with the last reader. Thread rule: any thread reads; `apply` under the collection's apply lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._index_entries import IndexChanges
+from vecdb._payload_index import PayloadIndexes
+from vecdb.filters import Node, Program
+from vecdb.index import CoreIndex
+from vecdb.storage.blocks import IdBlock, id_block
+from vecdb.storage.codec import decode_payload
+from vecdb.storage.effects import Effects
+from vecdb.storage.framing import FieldSpec
+from vecdb.storage.store import Generation
+from vecdb.types import Payload
+
+
+class CoreLoader:
+    """
+    Feeds the core while a store is opened or compacted, and gives the store the graphs to save.
+    """
+
+    def __init__(self, core: CoreIndex, fields: int) -> None:
+        self.core = core
+        self.fields = fields
+        self.wide_ids = False
+        self.map_rows = core.map_rows
+        self.append_rows = core.append_rows
+        self.expect_checksums = core.expect_checksums
+        self.load_graph = core.load_graph
+        self.save_graph = core.save_graph
+
+    def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
+        """
+        Take the next offsets.
+        """
+        self.wide_ids |= has_wide_ids(ids)
+        self.core.apply(
+            first_offset=ids.first_offset,
+            ids=ids.slots,
+            kinds=ids.kinds,
+            id_bytes=ids.text,
+            present=np.ascontiguousarray(present),
+            tombstones=dead,
+        )
+
+    def indexed_rows(self, field: int) -> int:
+        """
+        Return how many rows the graph of the field covers.
+        """
+        return self.core.field_stats(field).indexed_rows
+
+
+def has_wide_ids(ids: IdBlock) -> bool:
+    """
+    Return whether some id does not fit an int64.
+    """
+    return bool(ids.kinds.any()) or bool((ids.slots >= 2**63).any())
+
+
+class StoredPayloads:
+    """
+    The payloads of a generation, decoded.
+    """
+
+    def __init__(self, points: Generation) -> None:
+        self._points = points
+
+    def iterate(self, first: int, last: int) -> Iterator[tuple[int, Payload]]:
+        """
+        Yield (offset, payload) of the live offsets in [first, last).
+        """
+        for offset, raw in self._points.iterate_payloads(first, last):
+            yield offset, decode_payload(raw)
+
+
+class Contents:
+    """
+    The points, core and payload indexes of one generation.
+    """
+
+    def __init__(self, fields: Sequence[FieldSpec], loader: CoreLoader, points: Generation, apply_lock: threading.Lock) -> None:
+        self.core = loader.core
+        self.points = points
+        self.payloads = StoredPayloads(points)
+        self.programs: OrderedDict[Node, tuple[int, Program]] = OrderedDict()
+        """
+        Programs made of filters, and the generation of the indexes they are good for; least recently used first.
+        """
+        self.wide_ids = loader.wide_ids  # some id, now or once, was a str or did not fit an int64
+        self.indexes = PayloadIndexes(
+            loader.core, self.payloads, apply_lock, lambda: points.next_offset, fields=[field.number for field in fields]
+        )
+        self._fields = tuple(fields)
+
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Take one call: rows and payloads first, then the core in one step.
+        """
+        index_changes = self._index_changes(effects) if self.indexes else IndexChanges()
+        self.points.apply(lsn, effects)
+        self._add_rows(effects)
+        block = id_block(effects.first_offset, effects.put_ids)
+        self.wide_ids |= has_wide_ids(block)
+        self.core.apply(
+            first_offset=effects.first_offset,
+            ids=block.slots,
+            kinds=block.kinds,
+            id_bytes=block.text,
+            present=self._present(effects),
+            tombstones=effects.tombstones,
+            **index_changes._asdict(),
+        )
+
+    def _index_changes(self, effects: Effects) -> IndexChanges:
+        puts = ((effects.first_offset + row, decode_payload(raw)) for row, raw in enumerate(effects.put_payloads))
+        patches = (
+            (offset, old, decode_payload(new))
+            for (offset, old), new in zip(self._before(effects.patch_offsets), effects.patch_payloads, strict=True)
+        )
+        return self.indexes.changes(puts, patches, self._before(effects.tombstones))
+
+    def _before(self, offsets: NDArray[np.uint32]) -> Iterator[tuple[int, Payload]]:
+        listed = offsets.tolist()
+        for offset, raw in zip(listed, self.points.payloads_of(listed), strict=True):
+            yield offset, decode_payload(raw) if raw is not None else {}
+
+    def _add_rows(self, effects: Effects) -> None:
+        for field in self._fields:
+            given = effects.put_vectors.get(field.number)
+            if given is None or not len(given.rows):
+                continue
+            descriptor, rows = self.points.row_file(field.number)
+            if descriptor < 0:
+                self.core.append_rows(field.number, given.rows)
+            else:
+                self.core.map_rows(field.number, descriptor, rows)
+
+    def _present(self, effects: Effects) -> NDArray[np.uint8]:
+        present = np.zeros((len(self._fields), len(effects.put_ids)), dtype=np.uint8)
+        for field in self._fields:
+            given = effects.put_vectors.get(field.number)
+            if given is not None:
+                present[field.number, slice(None) if given.positions is None else given.positions] = 1
+        return present

@@ -1,0 +1,123 @@
+"""
+One generation of a collection's files, open: what is applied to it, and how it is read.
+
+Invariant: it holds the base of a checkpoint and every call applied since, and stays readable after the collection has moved on to the next
+one, for as long as somebody refers to it: the files are released with the last reference. Thread rule: any thread reads; `apply` by one
+thread at a time in LSN order; `reserve` and `count_reserved` under the write lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.overlay import Overlay
+from vecdb.storage.recovery import Base
+from vecdb.storage.view import DiskView
+
+
+class Generation:
+    """
+    The files of a generation and what was written since their checkpoint.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self.overlay = Overlay(base.points, base.state)
+        self.failure: str | None = None
+        self.recorder: Callable[[int, Effects], None] | None = None
+        """
+        Gets each call that was applied, while the next generation is in the making.
+        """
+        self._reserved = [rows.rows for rows in base.rows]
+
+    @property
+    def next_offset(self) -> int:
+        """
+        The first offset that no applied write has used.
+        """
+        return self.overlay.next_offset
+
+    @property
+    def live_count(self) -> int:
+        """
+        The number of points.
+        """
+        return self.overlay.live
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset in the applied state; None where there is no such point.
+        """
+        return self.overlay.offsets_of(ids)
+
+    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
+        """
+        Return each offset's encoded payload; None where the offset is a tombstone by now.
+        """
+        return self.overlay.payloads_of(offsets)
+
+    def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
+        """
+        Iterate over the ids beyond `after`, ascending, as of this call.
+        """
+        return self.overlay.iterate_ids(after)
+
+    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+        """
+        Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
+        """
+        return self.overlay.iterate_payloads(first, last)
+
+    def view(self) -> DiskView:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        return self.overlay.view()
+
+    def row_file(self, field: int) -> tuple[int, int]:
+        """
+        Return the descriptor of the field's rows and how many rows are written.
+        """
+        rows = self.base.rows[field]
+        return rows.fd, rows.rows
+
+    def reserve(self, effects: Effects) -> None:
+        """
+        Make room in the rows' files for a call, behind those of all queued calls; raises StorageError with nothing
+        changed.
+        """
+        for field, vectors in effects.put_vectors.items():
+            self.base.rows[field].reserve(self._reserved[field] + len(vectors.rows))
+
+    def count_reserved(self, effects: Effects) -> None:
+        """
+        Take the room of a call: it is queued.
+        """
+        for field, vectors in effects.put_vectors.items():
+            self._reserved[field] += len(vectors.rows)
+
+    def apply(self, lsn: int, effects: Effects) -> None:
+        """
+        Write the rows and take the call into the applied state. A failure is kept in `failure`: opening the
+        collection again replays the call.
+        """
+        try:
+            self.overlay.expect(lsn, effects)
+            for field, vectors in effects.put_vectors.items():
+                self.base.rows[field].append(vectors.rows)
+            self.overlay.apply(lsn, effects)
+            if self.recorder is not None:
+                self.recorder(lsn, effects)
+        except BaseException as error:
+            self.failure = f"the write at LSN {lsn} is in the log but could not be applied ({error}); close the database and open it again"
+            raise
+
+    def retire(self) -> None:
+        """
+        Close the rows' files, whose maps stay, and let points.lmdb go with whoever reads it last.
+        """
+        with ExitStack() as stack:
+            for rows in self.base.rows:
+                stack.callback(rows.close)
