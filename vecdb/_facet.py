@@ -84,7 +84,7 @@ def _by_tags(state: CollectionState, queries: Queries, key: KeyPath, node: Node,
             having = state.core.select(with_tag(words[:0], tag))[0]
             count = int(np.count_nonzero(wanted[having[having < len(wanted)]]))
         if count:
-            counts[type(term[1]), term[1]] = count
+            counts[type(term[-1]), term[-1]] = count
     floats = state.core.select(with_tag(words, tags[FLOATS]))[0] if FLOATS in tags else matching[:0]
     return _Counted(counts, floats)
 
