@@ -285,3 +285,12 @@ def test_iteration_keeps_its_database_open_and_ends_with_it(path: Path) -> None:
     db.close()
     with pytest.raises(vecdb.Closed):
         next(ids)
+
+
+def test_waiting_for_the_graph_shows_progress_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    points = Collection(dim=4)
+    points.upsert(range(3000), np.random.default_rng(1).standard_normal((3000, 4)))
+    assert points.wait_indexed(progress=True)
+    assert "index" in capsys.readouterr().err
+    assert points.wait_indexed(timeout=5, progress=True)

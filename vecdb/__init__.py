@@ -27,7 +27,7 @@ from vecdb.errors import (
     VecdbError,
 )
 from vecdb.filters import F
-from vecdb.types import CollectionInfo, Hit, Hits, IndexInfo, Plan, Point, Report
+from vecdb.types import CollectionInfo, FacetHit, Group, Hit, Hits, IndexInfo, Page, Plan, Point, Report, VectorConfig
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,9 @@ __all__ = [
     "Corruption",
     "Database",
     "F",
+    "FacetHit",
     "Forked",
+    "Group",
     "Hit",
     "Hits",
     "IndexInfo",
@@ -47,11 +49,13 @@ __all__ = [
     "InvalidFilter",
     "Locked",
     "NotFound",
+    "Page",
     "Plan",
     "Point",
     "ReadOnly",
     "Report",
     "StorageError",
     "VecdbError",
+    "VectorConfig",
     "open",
 ]

@@ -150,7 +150,9 @@ def check_rows(rows: NDArray[np.float32], metric: str, what: str, positions: Seq
     )
 
 
-def as_rows(vectors: object, count: int, *, dim: int, metric: str, single: bool) -> tuple[NDArray[np.uint32] | None, NDArray[np.float32]]:
+def as_rows(
+    vectors: object, count: int, *, dim: int, metric: str, single: bool, what: str = "vectors"
+) -> tuple[NDArray[np.uint32] | None, NDArray[np.float32]]:
     """
     Return (positions, rows) of the vectors of count points: positions is None when every point has one.
     """
@@ -166,16 +168,16 @@ def as_rows(vectors: object, count: int, *, dim: int, metric: str, single: bool)
     else:
         if not isinstance(vectors, (list, tuple)):
             if isinstance(vectors, (str, bytes, Mapping)) or not isinstance(vectors, Iterable):
-                raise InvalidArgument(f"vectors are a {type(vectors).__name__}, expected an array of shape ({count}, {dim})")
+                raise InvalidArgument(f"{what} are a {type(vectors).__name__}, expected an array of shape ({count}, {dim})")
             vectors = list(vectors)
         given = len(vectors)
         if any(row is None for row in vectors):
             positions = [row for row, vector in enumerate(vectors) if vector is not None]
             vectors = [vector for vector in vectors if vector is not None]
     if given != count:
-        raise InvalidArgument(f"{count} ids but {given} vectors: expected one vector an id (None for a point without)")
-    rows = _as_matrix(vectors, dim, "vectors")
-    check_rows(rows, metric, "vectors", positions)
+        raise InvalidArgument(f"{count} ids but {given} {what}: expected one vector an id (None for a point without)")
+    rows = _as_matrix(vectors, dim, what)
+    check_rows(rows, metric, what, positions)
     return (None if positions is None else np.asarray(positions, dtype=np.uint32)), rows
 
 

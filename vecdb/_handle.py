@@ -67,4 +67,4 @@ class Held:
         self._state = state
         self._queries = queries
         self._handle = handle
-        self._field = state.fields[0]
+        self._fields = queries.fields

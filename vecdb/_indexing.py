@@ -46,7 +46,7 @@ class Indexing(Held):
         ('float', 1)
         """
         self._handle.check_writable()
-        path = _as_key(key)
+        path = as_key(key)
         if kind is not None and not (isinstance(kind, str) and kind in KINDS):
             raise InvalidArgument(f"kind is {kind!r}, expected one of {', '.join(map(repr, KINDS))}, or None to take it from the values")
         links = None if m is None else whole(m, "m", MIN_M, MAX_M)
@@ -68,7 +68,7 @@ class Indexing(Held):
         {}
         """
         self._handle.check_writable()
-        self._state.declared.drop(_as_key(key))
+        self._state.declared.drop(as_key(key))
 
     @property
     def indexes(self) -> dict[str, IndexInfo]:
@@ -85,7 +85,10 @@ class Indexing(Held):
         return self._state.declared.infos()
 
 
-def _as_key(key: object) -> KeyPath:
+def as_key(key: object) -> KeyPath:
+    """
+    Return an argument as the path of a payload key, or raise InvalidArgument.
+    """
     if not isinstance(key, str):
         raise InvalidArgument(f"key is {key!r} of type {type(key).__name__}, expected a str such as 'price' or 'shop.city'")
     try:

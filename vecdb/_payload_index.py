@@ -376,6 +376,12 @@ class PayloadIndexes:
         """
         return self._indexes[key, kind].tags.get(term)
 
+    def tags(self, key: KeyPath) -> dict[Term, int]:
+        """
+        Return the tag of each term of a key's values that some point has or had.
+        """
+        return dict(self._indexes[key, "tags"].tags)
+
     def prefixed(self, key: KeyPath, prefix: str, most: int) -> list[int] | None:
         """
         Return the tags of the strings that begin with a prefix, None when they are more than `most`.

@@ -27,7 +27,7 @@ def check_progress(progress: object) -> bool:
 
 
 @contextmanager
-def progress_bar(total: int, what: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int | None, what: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
     """
     Yield what is to be called with how many more are done.
     """

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._contents import Contents
+from vecdb._fields import Fields
 from vecdb._state import CollectionState
 from vecdb.errors import VecdbError
-from vecdb.filters import Node, Program, keys, lower, matches, parse
+from vecdb.filters import IndexKey, KeyPath, Node, Program, Term, is_value, keys, lower, matches, parse
 from vecdb.index import SearchResult
 from vecdb.storage.codec import decode_payload
 from vecdb.storage.framing import FieldSpec
@@ -89,6 +90,7 @@ class Queries:
     """
 
     def __init__(self, state: CollectionState) -> None:
+        self.fields = Fields(state.fields)
         self._state = state
         self._lock = threading.Lock()
 
@@ -124,6 +126,33 @@ class Queries:
             return result
 
         return attempt, lambda result: None if bound else changed(result)
+
+    def in_one_state(self, wanted: Iterable[IndexKey], read: Callable[[], T]) -> T:
+        """
+        Return what read gives of one state, with these indexes complete; it is repeated when any write crossed it.
+        """
+        names = frozenset(wanted)
+        while True:
+            contents = self._state.contents
+            with suppress(_Compacted), contents.indexes.use(names):
+                return self._state.consistent(partial(self._read_of, contents, read), lambda _: None)
+
+    def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
+        if self._state.contents is not contents:
+            raise _Compacted("the indexes in use are those of before a compaction")
+        return read()
+
+    def select(self, node: Node) -> NDArray[np.uint32]:
+        """
+        Return the ascending offsets of the points that match. For use in `in_one_state`, with the indexes of the node.
+        """
+        return self._state.core.select(self.program(node).words)[0]
+
+    def program(self, node: Node) -> Program:
+        """
+        Return the program of a node, whose indexes are complete. For use in `in_one_state`.
+        """
+        return self._program(self._state.contents, node)
 
     def _program(self, contents: Contents, node: Node) -> Program:
         generation = contents.indexes.generation
@@ -168,28 +197,41 @@ class Queries:
 
         return self.with_program(filter, read, lambda _: ())
 
+    def terms_at(self, key: KeyPath) -> list[Term]:
+        """
+        Return the terms of the strs, ints and bools that some point has, or had, at a key.
+        """
+        indexes = self._state.indexes
+        with indexes.use([(key, "tags")]):
+            return [term for term in indexes.tags(key) if is_value(term)]
+
     # ---- points ----
 
-    def points(self, ids: Sequence[PointId], *, field: int, with_vectors: bool) -> list[Point | None]:
+    def points(self, ids: Sequence[PointId], *, with_vectors: bool) -> list[Point | None]:
         """
         Return the points with these ids, in their order, None where there is none.
         """
-        return self._state.whole(lambda: self._points(ids, field, with_vectors=with_vectors))
+        return self._state.whole(lambda: self._points(ids, with_vectors=with_vectors))
 
-    def _points(self, ids: Sequence[PointId], field: int, *, with_vectors: bool) -> list[Point | None]:
+    def _points(self, ids: Sequence[PointId], *, with_vectors: bool) -> list[Point | None]:
         found = self._state.store.offsets_of(ids)
         rows = [row for row, offset in enumerate(found) if offset is not None]
         offsets = [offset for offset in found if offset is not None]
-        payloads = self._state.store.payloads_of(offsets)
         points: list[Point | None] = [None] * len(ids)
-        vectors, present = self._state.core.get_rows(field, np.asarray(offsets, dtype=np.uint32)) if with_vectors else (None, None)
-        for position, row in enumerate(rows):
-            raw = payloads[position]
-            if raw is None:
-                continue  # tombstoned since: the read is repeated
-            vector = vectors[position].copy() if vectors is not None and present is not None and present[position] else None
-            points[row] = Point(ids[row], vector, decode_payload(raw), with_vectors)
+        for row, point in zip(rows, self.points_at([ids[row] for row in rows], offsets, with_vectors=with_vectors), strict=True):
+            points[row] = point
         return points
+
+    def points_at(self, ids: Sequence[PointId], offsets: Sequence[int], *, with_vectors: bool) -> list[Point | None]:
+        """
+        Return the points at these offsets of theirs; None for one that is a tombstone by now, so that the read is to be repeated.
+        """
+        raws = self._state.store.payloads_of(offsets)
+        vectors = self.fields.read(self._state.core, offsets) if with_vectors else [None] * len(ids)
+        return [
+            None if raw is None else Point(one, vector, decode_payload(raw), with_vectors)
+            for one, vector, raw in zip(ids, vectors, raws, strict=True)
+        ]
 
     # ---- nearest neighbours ----
 

@@ -8,9 +8,10 @@ keys into one point both count, and of two racing `add`s one fails. All of this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ from vecdb.storage.codec import decode_payload, encode_payload
 from vecdb.storage.effects import Effects, FieldRows
 from vecdb.storage.store import Store
 from vecdb.types import Payload, PointId
+
+ReadRows = Callable[[int, NDArray[np.uint32]], tuple[NDArray[np.float32], NDArray[np.uint8]]]
+"""
+(field, offsets) -> (rows, which of the offsets have one).
+"""
 
 NO_OFFSETS: NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
 
@@ -33,6 +39,34 @@ class Current:
     offset: int | None
     payload: bytes | None
     lsn: int
+
+
+class Known(Protocol):
+    """
+    The points as a call that is resolved now will find them.
+    """
+
+    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
+        """
+        Return each id's offset; None where there will be no such point.
+        """
+
+    def payloads_of(self, ids: Sequence[PointId], offsets: Sequence[int]) -> list[bytes]:
+        """
+        Return the payloads of points that exist, at the offsets that `offsets_of` gave.
+        """
+
+    def rows_of(
+        self, ids: Sequence[PointId], offsets: Sequence[int], field: int, read: ReadRows
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """
+        Return the vectors of points of the settled state, at the offsets that `offsets_of` gave; `read` gives those that are applied.
+        """
+
+    def existing(self, ids: Sequence[PointId]) -> Sequence[PointId]:
+        """
+        Return those ids, of points of the settled state, that exist.
+        """
 
 
 class Overlay:
@@ -68,6 +102,20 @@ class Overlay:
             assert payload is not None
             found[row] = payload
         return [payload for payload in found if payload is not None]
+
+    def rows_of(
+        self, ids: Sequence[PointId], offsets: Sequence[int], field: int, read: ReadRows
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """
+        Return the vectors of points: in a settled state all of them are applied.
+        """
+        return read(field, np.asarray(offsets, dtype=np.uint32))
+
+    def existing(self, ids: Sequence[PointId]) -> Sequence[PointId]:
+        """
+        Return the ids: in a settled state nothing is queued.
+        """
+        return ids
 
     def queued(self, lsn: int, resolved: Resolved) -> None:
         """
@@ -152,7 +200,7 @@ def pick_rows(rows: FieldRows, keep: Sequence[int], count: int) -> FieldRows:
 
 
 def resolve_upsert(
-    overlay: Overlay,
+    overlay: Known,
     next_offset: int,
     ids: Sequence[PointId],
     vectors: dict[int, FieldRows],
@@ -181,7 +229,7 @@ def resolve_upsert(
     return Resolved(effects, [])
 
 
-def resolve_delete(overlay: Overlay, next_offset: int, ids: Sequence[PointId]) -> Resolved:
+def resolve_delete(overlay: Known, next_offset: int, ids: Sequence[PointId]) -> Resolved:
     """
     Delete the points among ids that exist.
     """
@@ -193,7 +241,7 @@ def resolve_delete(overlay: Overlay, next_offset: int, ids: Sequence[PointId]) -
     return Resolved(effects, [])
 
 
-def resolve_payloads(overlay: Overlay, next_offset: int, ids: Sequence[PointId], change: Callable[[int, Payload], Payload]) -> Resolved:
+def resolve_payloads(overlay: Known, next_offset: int, ids: Sequence[PointId], change: Callable[[int, Payload], Payload]) -> Resolved:
     """
     Change the payloads of existing points: change(row, old) gives the new one; an id that stands twice is changed twice.
     """
@@ -209,31 +257,73 @@ def resolve_payloads(overlay: Overlay, next_offset: int, ids: Sequence[PointId],
 
 
 def resolve_update(
-    overlay: Overlay, next_offset: int, ids: Sequence[PointId], vectors: FieldRows, payloads: Sequence[Payload] | None, *, field: int
+    overlay: Known,
+    next_offset: int,
+    ids: Sequence[PointId],
+    vectors: Mapping[int, FieldRows],
+    payloads: Sequence[Payload] | None,
+    *,
+    fields: Sequence[int],
+    read: ReadRows,
 ) -> Resolved:
     """
     Update existing points row by row: a vector that is given replaces the old one, payload keys are merged.
 
-    A point whose vector changes gets a new offset; the others keep theirs.
+    A point of which some vector changes gets a new offset, and takes its other vectors along; the others keep theirs.
     """
     changed = resolve_payloads(overlay, next_offset, ids, lambda row, old: {**old, **payloads[row]} if payloads is not None else old)
-    rows = range(len(ids)) if vectors.positions is None else vectors.positions.tolist()
-    newest: dict[PointId, int] = {ids[row]: position for position, row in enumerate(rows)}
-    if not newest:
+    newest: dict[int, dict[PointId, int]] = {}
+    for field, given in vectors.items():
+        rows = range(len(ids)) if given.positions is None else given.positions.tolist()
+        newest[field] = {ids[row]: position for position, row in enumerate(rows)}
+    moving = frozenset().union(*newest.values())
+    if not moving:
         return changed
     effects = changed.effects
-    moved = [one in newest for one in changed.patch_ids]
+    moved = [one in moving for one in changed.patch_ids]
     offsets, encoded = effects.patch_offsets.tolist(), effects.patch_payloads
     effects.put_ids = [one for one, moves in zip(changed.patch_ids, moved, strict=True) if moves]
     effects.put_payloads = [payload for payload, moves in zip(encoded, moved, strict=True) if moves]
-    effects.put_vectors = {field: FieldRows(None, np.ascontiguousarray(vectors.rows[[newest[one] for one in effects.put_ids]]))}
-    effects.tombstones = np.asarray([offset for offset, moves in zip(offsets, moved, strict=True) if moves], dtype=np.uint32)
+    dying = [offset for offset, moves in zip(offsets, moved, strict=True) if moves]
+    for field in fields:
+        rows_of_field = _carried(overlay, effects.put_ids, dying, field, vectors.get(field), newest.get(field, {}), read)
+        if rows_of_field is not None:
+            effects.put_vectors[field] = rows_of_field
+    effects.tombstones = np.asarray(dying, dtype=np.uint32)
     effects.patch_offsets = np.asarray([offset for offset, moves in zip(offsets, moved, strict=True) if not moves], dtype=np.uint32)
     effects.patch_payloads = [payload for payload, moves in zip(encoded, moved, strict=True) if not moves]
     return Resolved(effects, [one for one, moves in zip(changed.patch_ids, moved, strict=True) if not moves])
 
 
-def _existing(overlay: Overlay, ids: Sequence[PointId]) -> tuple[list[PointId], list[int]]:
+def _carried(
+    overlay: Known,
+    ids: Sequence[PointId],
+    offsets: Sequence[int],
+    field: int,
+    given: FieldRows | None,
+    newest: Mapping[PointId, int],
+    read: ReadRows,
+) -> FieldRows | None:
+    """
+    Return a field's vectors of points that move: the new one where one is given, else the one they have.
+    """
+    stays = [place for place, one in enumerate(ids) if one not in newest]
+    if not stays and given is not None:
+        return FieldRows(None, np.ascontiguousarray(given.rows[[newest[one] for one in ids]]))
+    old, present = overlay.rows_of([ids[place] for place in stays], [offsets[place] for place in stays], field, read)
+    rows = np.zeros((len(ids), old.shape[1]), dtype=np.float32)
+    has_one = np.ones(len(ids), dtype=bool)
+    rows[stays], has_one[stays] = old, present.astype(bool)
+    for place, one in enumerate(ids):
+        if given is not None and one in newest:
+            rows[place] = given.rows[newest[one]]
+    positions = np.flatnonzero(has_one)
+    if not len(positions):
+        return None
+    return FieldRows(None if len(positions) == len(ids) else positions.astype(np.uint32), np.ascontiguousarray(rows[positions]))
+
+
+def _existing(overlay: Known, ids: Sequence[PointId]) -> tuple[list[PointId], list[int]]:
     """
     Return the distinct ids and their offsets; NotFound names the first that does not exist.
     """

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.index import SearchResult
-from vecdb.storage.codec import decode_payload
+from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload
 from vecdb.types import Hit, Hits, Payload, PointId
 
 
@@ -20,7 +20,7 @@ def as_hits(
     ids: Sequence[Sequence[PointId]],
     raws: Mapping[int, bytes],
     columns: frozenset[str] | None,
-    vectors: Sequence[NDArray[np.float32]] | None,
+    vectors: Sequence[Sequence[Any]] | None,
 ) -> Iterator[Hits]:
     """
     Yield the hits of each query; each hit gets a payload of its own.
@@ -33,10 +33,31 @@ def as_hits(
                 ids[query][row],
                 scores[row],
                 _payload(raws[offset], columns) if raws else None,
-                vectors[query][row].copy() if vectors is not None else None,
+                vectors[query][row] if vectors is not None else None,
             )
             for row, offset in enumerate(offsets)
         )
+
+
+def ranked_hits(
+    ids: Sequence[PointId],
+    scores: Sequence[float],
+    raws: Sequence[bytes | None] | None,
+    columns: frozenset[str] | None,
+    vectors: Sequence[Any] | None,
+) -> Hits:
+    """
+    Return the hits of a ranking that was made outside of the core; raws None means no payloads.
+    """
+    return Hits(
+        Hit(
+            one,
+            scores[row],
+            None if raws is None else _payload(raws[row] or EMPTY_PAYLOAD, columns),
+            None if vectors is None else vectors[row],
+        )
+        for row, one in enumerate(ids)
+    )
 
 
 def _payload(raw: bytes, columns: frozenset[str] | None) -> Payload:

@@ -7,7 +7,7 @@ Nothing here changes state. Any thread may search.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,17 +18,66 @@ from vecdb._handle import Held
 from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
-from vecdb.filters import parse
+from vecdb.filters import Node, parse
 from vecdb.index import SearchResult
+from vecdb.storage.framing import FieldSpec
 from vecdb.types import Hits, Plan
 
-_MAX_K = 2**31 - 1
+MAX_K = 2**31 - 1
 
 
 class Searching(Held):
     """
     The part of `Collection` that searches.
     """
+
+    @overload
+    def search(
+        self,
+        query: Sequence[float],
+        k: int = ...,
+        *,
+        filter: FilterLike = ...,
+        ef: int | None = ...,
+        exact: bool = ...,
+        score_threshold: float | None = ...,
+        offset: int = ...,
+        with_payload: bool | Sequence[str] = ...,
+        with_vectors: bool = ...,
+        using: str | None = ...,
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[Sequence[float]] | Sequence[NDArray[Any]],
+        k: int = ...,
+        *,
+        filter: FilterLike | Sequence[FilterLike] = ...,
+        ef: int | None = ...,
+        exact: bool = ...,
+        score_threshold: float | None = ...,
+        offset: int = ...,
+        with_payload: bool | Sequence[str] = ...,
+        with_vectors: bool = ...,
+        using: str | None = ...,
+    ) -> list[Hits]: ...
+
+    @overload
+    def search(
+        self,
+        query: ArrayLike,
+        k: int = ...,
+        *,
+        filter: FilterLike | Sequence[FilterLike] = ...,
+        ef: int | None = ...,
+        exact: bool = ...,
+        score_threshold: float | None = ...,
+        offset: int = ...,
+        with_payload: bool | Sequence[str] = ...,
+        with_vectors: bool = ...,
+        using: str | None = ...,
+    ) -> Any: ...
 
     def search(
         self,
@@ -59,21 +108,29 @@ class Searching(Held):
         >>> [(hit.id, round(hit.score, 2)) for hit in points.search([1.0, 0.0], filter=F("n") == 2)]
         [('b', 0.0)]
         """
-        rows, single = self._checked_queries(query, using)
-        wanted = whole(k, "k", 1, _MAX_K)
-        skipped = whole(offset, "offset", 0, _MAX_K)
-        columns = _payload_columns(with_payload)
+        spec = self._spec(using)
+        rows, single = convert.as_queries(query, dim=spec.dim, metric=spec.metric)
+        wanted = whole(k, "k", 1, MAX_K)
+        skipped = whole(offset, "offset", 0, MAX_K)
+        columns = payload_columns(with_payload)
         threshold = None if score_threshold is None else number(score_threshold, "score_threshold")
-        answers: list[Hits] = []
-        for part, one_filter in self._by_filter(rows, filter):
+        with_rows = flag(with_vectors, "with_vectors")
+        answers: dict[int, Hits] = {}
+        for places, one_filter in self._by_filter(len(rows), filter):
             result, raws = self._nearest(
-                part, wanted + skipped, one_filter, ef, exact=exact, with_payload=columns is not None or bool(with_payload)
+                spec,
+                picked(rows, places),
+                wanted + skipped,
+                one_filter,
+                ef,
+                exact=exact,
+                with_payload=columns is not None or bool(with_payload),
             )
-            vectors = self._vectors_of(result) if with_vectors else None
+            vectors = self._vectors_of(result) if with_rows else None
             ids = result.core.decode_ids(result.ids, result.kinds, result.counts)
-            for hits in as_hits(result, ids, raws, columns, vectors):
-                answers.append(keep_by_threshold(Hits(hits[skipped:]), threshold, self._field.metric))
-        return answers[0] if single else answers
+            for place, hits in zip(places, as_hits(result, ids, raws, columns, vectors), strict=True):
+                answers[place] = keep_by_threshold(Hits(hits[skipped:]), threshold, spec.metric)
+        return answers[0] if single else [answers[place] for place in range(len(rows))]
 
     def knn(
         self,
@@ -98,63 +155,68 @@ class Searching(Held):
         >>> ids.tolist(), scores.round(2).tolist()
         ([[7, 8]], [[0.0, 1.409999966621399]])
         """
-        rows, _ = self._checked_queries(queries, using)
-        wanted = whole(k, "k", 1, _MAX_K)
+        spec = self._spec(using)
+        rows, _ = convert.as_queries(queries, dim=spec.dim, metric=spec.metric)
+        wanted = whole(k, "k", 1, MAX_K)
         results = [
-            self._nearest(part, wanted, one_filter, ef, exact=exact, with_payload=False)[0]
-            for part, one_filter in self._by_filter(rows, filter)
+            (places, self._nearest(spec, picked(rows, places), wanted, one_filter, ef, exact=exact, with_payload=False)[0])
+            for places, one_filter in self._by_filter(len(rows), filter)
         ]
         wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
         parts = [
             as_arrays(result, wanted, result.core.decode_ids(result.ids, result.kinds, result.counts) if wide else None)
-            for result in results
+            for _, result in results
         ]
         if len(parts) == 1:
             return parts[0]
-        return (
-            np.concatenate([ids for ids, _ in parts]) if parts else np.empty((0, wanted), dtype=object if wide else np.int64),
-            np.concatenate([scores for _, scores in parts]) if parts else np.empty((0, wanted), dtype=np.float32),
-        )
+        ids = np.empty((len(rows), wanted), dtype=object if wide else np.int64)
+        scores = np.empty((len(rows), wanted), dtype=np.float32)
+        for (places, _), (some_ids, some_scores) in zip(results, parts, strict=True):
+            ids[places], scores[places] = some_ids, some_scores
+        return ids, scores
 
-    def _checked_queries(self, query: object, using: str | None) -> tuple[NDArray[np.float32], bool]:
-        self._handle.check()
-        if using is not None and using != self._field.name:
-            raise InvalidArgument(f"using is {using!r}, but this collection has one vector without a name: leave using out")
-        return convert.as_queries(query, dim=self._field.dim, metric=self._field.metric)
-
-    def _by_filter(self, rows: NDArray[np.float32], filter: Any) -> Iterator[tuple[NDArray[np.float32], FilterLike]]:
+    def _spec(self, using: object) -> FieldSpec:
         """
-        Yield the queries that share a filter: all of them, or one by one when there is a list of filters.
+        Return the field to search, once it is clear that the collection may be read.
+        """
+        self._handle.check()
+        return self._fields.using(using)
+
+    def _by_filter(self, count: int, filter: Any) -> Iterator[tuple[list[int], FilterLike]]:
+        """
+        Yield the places of the queries that share a filter: of all of them, or of those with equal filters in a list.
         """
         if not isinstance(filter, (list, tuple)):
             node = parse(filter)
-            if len(rows):
-                yield rows, node
+            if count:
+                yield list(range(count)), node
             return
-        if len(filter) != len(rows):
-            raise InvalidArgument(f"{len(rows)} queries but {len(filter)} filters: expected one filter for all, or one a query")
-        for row, node in enumerate([parse(one) for one in filter]):
-            yield rows[row : row + 1], node
+        if len(filter) != count:
+            raise InvalidArgument(f"{count} queries but {len(filter)} filters: expected one filter for all, or one a query")
+        places: dict[Node, list[int]] = {}
+        for place, node in enumerate([parse(one) for one in filter]):
+            places.setdefault(node, []).append(place)
+        for shared, some in places.items():
+            yield some, shared
 
-    def _nearest(self, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool) -> Any:
+    def _nearest(
+        self, spec: FieldSpec, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool
+    ) -> Any:
         return self._queries.nearest(
             rows,
             k,
             filter=filter,
-            field=self._field.number,
-            ef=_beam(ef),
+            field=spec.number,
+            ef=beam(ef),
             exact=flag(exact, "exact"),
             threads=self._state.threads,
             with_payload=with_payload,
         )
 
-    def _vectors_of(self, result: SearchResult) -> list[NDArray[np.float32]]:
-        return [
-            result.core.get_rows(self._field.number, np.ascontiguousarray(row[: int(count)]))[0]
-            for row, count in zip(result.offsets, result.counts, strict=True)
-        ]
+    def _vectors_of(self, result: SearchResult) -> list[list[Any]]:
+        return [self._fields.read(result.core, row[: int(count)]) for row, count in zip(result.offsets, result.counts, strict=True)]
 
-    def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None) -> Plan:
+    def explain(self, filter: FilterLike = None, *, k: int = 10, ef: int | None = None, using: str | None = None) -> Plan:
         """
         Return how a search with this filter would run, and the figures behind it.
 
@@ -163,14 +225,24 @@ class Searching(Held):
         'empty'
         """
         self._handle.check()
-        return self._queries.explain(filter, whole(k, "k", 1, _MAX_K), field=self._field.number, ef=_beam(ef))
+        return self._queries.explain(filter, whole(k, "k", 1, MAX_K), field=self._spec(using).number, ef=beam(ef))
 
 
-def _beam(ef: int | None) -> int:
-    return 0 if ef is None else whole(ef, "ef", 1, _MAX_K)
+def picked(rows: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float32]:
+    """
+    Return the queries at some places, which ascend.
+    """
+    return rows if len(places) == len(rows) else rows[places]
 
 
-def _payload_columns(with_payload: object) -> frozenset[str] | None:
+def beam(ef: object) -> int:
+    """
+    Return a beam width as the core takes it, 0 for None.
+    """
+    return 0 if ef is None else whole(ef, "ef", 1, MAX_K)
+
+
+def payload_columns(with_payload: object) -> frozenset[str] | None:
     """
     Return the keys to keep, None for all (or, when with_payload is false, for no payload).
     """

@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
+from vecdb._block import Block, Blocks, Resolve, checked_size
 from vecdb._contents import Contents, CoreLoader
 from vecdb._declared import DeclaredIndexes
 from vecdb._forked import track
@@ -68,6 +69,8 @@ class CollectionState:
         self.compacting = threading.Lock()
         self._overlay = Overlay(store)
         self._next_offset = store.next_offset
+        self._written = 0  # calls that were queued
+        self.blocks = Blocks()
         # Odd while an apply runs. Each apply notes the offsets whose point changed under its number.
         self._epoch = 0
         self._changed: deque[tuple[int, frozenset[int]]] = deque(maxlen=_REMEMBERED_APPLIES)
@@ -135,11 +138,27 @@ class CollectionState:
 
     # ---- writing ----
 
-    def write(self, resolve: Callable[[Overlay, int], Resolved]) -> Resolved:
+    def block(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         """
-        Carry out one call: resolve it, log it, wait until it is durable and applied.
+        Return what collects this thread's writes in a with block, and carries them out as one call at its end, after another `check`.
+        """
+
+        def end(block: Block) -> None:
+            check()
+            self.write(lambda overlay, next_offset: block.resolve(overlay, self._written, next_offset))
+
+        with self.write_lock:
+            return self.blocks.collect(Block(self._overlay, self._written), end)
+
+    def write(self, resolve: Resolve) -> Resolved:
+        """
+        Carry out one call: resolve it, log it, wait until it is durable and applied; in a block only note it.
         """
         self.check_writable()
+        block = self.blocks.open
+        if block is not None:
+            with self.write_lock:
+                return block.write(self._overlay, resolve)
         with uninterrupted():
             with self.write_lock:
                 self.check_writable()
@@ -147,11 +166,13 @@ class CollectionState:
                 if resolved.empty:
                     return resolved
                 effects = resolved.effects
+                checked_size(effects)
                 self.store.reserve(effects)
                 ticket = self.store.enqueue(effects)
                 # Nothing can fail from here on: the call is in the log's queue.
                 self._overlay.queued(ticket.lsn, resolved)
                 self._next_offset += len(effects.put_ids)
+                self._written += 1
             self.store.commit(ticket)
             self._overlay.applied(ticket.lsn, resolved.ids)
         self.help()

@@ -6,13 +6,14 @@ Every write here is one call of `CollectionState.write`. Any thread may write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from vecdb import _convert as convert
 from vecdb._handle import Held
 from vecdb._query import FilterLike
-from vecdb._resolve import resolve_delete, resolve_payloads, resolve_update, resolve_upsert
+from vecdb._resolve import Known, Resolved, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import parse
 from vecdb.storage.codec import encode_payload
@@ -30,7 +31,8 @@ class Writing(Held):
         Write points, replacing those that exist: the whole batch, durable on return, or nothing.
 
         `ids`: one id or n of them; `vectors`: (n, dim) numbers, None for points without one (or 1-D for one id); `payloads`: n dicts or
-        None. Of an id that stands twice the last wins. Raises InvalidArgument naming the row at fault.
+        None. With named vectors a dict of such arrays, where a name left out is absent. Of an id that stands twice the last wins. Raises
+        InvalidArgument naming the row at fault.
 
         >>> import vecdb
         >>> points = vecdb.Collection(dim=2)
@@ -57,11 +59,18 @@ class Writing(Held):
         self._handle.check_writable()
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
-        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        rows = self._rows(vectors, len(known), single=single)
         encoded = [encode_payload(payload) for payload in convert.as_payloads(payloads, len(known), single=single)]
-        self._state.write(
-            lambda overlay, offset: resolve_upsert(overlay, offset, known, {self._field.number: rows}, encoded, must_be_new=must_be_new)
-        )
+        self._state.write(lambda overlay, offset: resolve_upsert(overlay, offset, known, rows, encoded, must_be_new=must_be_new))
+
+    def _rows(self, vectors: object, count: int, *, single: bool) -> dict[int, FieldRows]:
+        """
+        Return checked rows; in a block they are the block's own, since the caller may change an array before it ends.
+        """
+        checked = self._fields.rows(vectors, count, single=single)
+        if self._state.blocks.open is None:
+            return checked
+        return {field: FieldRows(given.positions, given.rows.copy()) for field, given in checked.items()}
 
     def upsert_points(self, points: Iterable[Point]) -> None:
         """
@@ -103,9 +112,18 @@ class Writing(Held):
         self._handle.check_writable()
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
-        rows = FieldRows(*convert.as_rows(vectors, len(known), dim=self._field.dim, metric=self._field.metric, single=single))
+        rows = self._rows(vectors, len(known), single=single)
         merged = None if payloads is None else convert.as_payloads(payloads, len(known), single=single)
-        self._state.write(lambda overlay, offset: resolve_update(overlay, offset, known, rows, merged, field=self._field.number))
+
+        def resolve(overlay: Known, offset: int) -> Resolved:
+            if len(self._fields.specs) > 1:
+                self._state.settle()  # the vectors that stay are read from the core
+            core = self._state.core
+            return resolve_update(
+                overlay, offset, known, rows, merged, fields=[spec.number for spec in self._fields.specs], read=core.get_rows
+            )
+
+        self._state.write(resolve)
 
     def set_payload(self, payload: Mapping[str, Any], *, ids: object = None, filter: FilterLike = None, replace: bool = False) -> int:
         """
@@ -145,10 +163,10 @@ class Writing(Held):
 
     def _change_payloads(self, ids: object, filter: FilterLike, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> int:
         chosen = self._chooser(ids, filter)
-        resolved = self._state.write(lambda overlay, offset: resolve_payloads(overlay, offset, chosen(), change))
+        resolved = self._state.write(lambda overlay, offset: resolve_payloads(overlay, offset, chosen(overlay), change))
         return len(resolved.patch_ids)
 
-    def _chooser(self, ids: object, filter: FilterLike) -> Callable[[], list[PointId]]:
+    def _chooser(self, ids: object, filter: FilterLike) -> Callable[[Known], Sequence[PointId]]:
         """
         Return what gives, under the write lock, the ids that a call with `ids` or `filter` means.
         """
@@ -158,12 +176,12 @@ class Writing(Held):
             )
         if ids is not None:
             known = convert.as_ids(ids)
-            return lambda: known
+            return lambda _: known
         node = parse(filter)
 
-        def by_filter() -> list[PointId]:
+        def by_filter(overlay: Known) -> Sequence[PointId]:
             self._state.settle()
-            return self._queries.matching_ids(node)
+            return overlay.existing(self._queries.matching_ids(node))
 
         return by_filter
 
@@ -179,8 +197,30 @@ class Writing(Held):
         """
         self._handle.check_writable()
         chosen = self._chooser(ids, filter)
-        resolved = self._state.write(lambda overlay, offset: resolve_delete(overlay, offset, chosen()))
+        resolved = self._state.write(lambda overlay, offset: resolve_delete(overlay, offset, chosen(overlay)))
         return len(resolved.effects.deleted_ids)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """
+        Make this thread's writes in a with block one: atomic, durable when the block ends, discarded when it raises.
+
+        Each write sees the block's writes before it, so that its errors and results come at once; searches, reads and filters see the state
+        before the block. A block is at most 2 GiB; the write that would pass that raises InvalidArgument. Blocks do not nest.
+
+        >>> import vecdb
+        >>> points = vecdb.Collection(dim=2)
+        >>> with points.batch():
+        ...     points.upsert("a", [0.0, 1.0], {"stock": 3})
+        ...     points.update("a", payloads={"stock": 2})
+        ...     len(points)
+        0
+        >>> points["a"].payload
+        {'stock': 2}
+        """
+        self._handle.check_writable()
+        with self._state.block(self._handle.check_writable):
+            yield
 
     def __delitem__(self, id: object) -> None:
         """

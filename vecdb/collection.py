@@ -1,35 +1,41 @@
 """
 Collection: the points a user holds, searches and changes.
 
-It joins writing (`_writing`), searching (`_searching`), payload indexes (`_indexing`), care (`_caring`) and reading; it holds no
-algorithm. Any thread may use a collection.
+It joins writing (`_writing`, `_upload`), reading (`_reading`), searching (`_searching`, `_exploring`), payload indexes (`_indexing`) and
+care (`_caring`); it holds no algorithm. Any thread may use a collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from vecdb import _convert as convert
-from vecdb._assemble import field_options, memory_state
+from vecdb._assemble import all_field_options, memory_state
 from vecdb._caring import Caring
+from vecdb._exploring import Exploring
 from vecdb._handle import Handle, OwnHandle
 from vecdb._indexing import Indexing
-from vecdb._query import FilterLike, Queries
-from vecdb._searching import Searching
+from vecdb._progress import check_progress, progress_bar
+from vecdb._query import Queries
+from vecdb._reading import Reading
 from vecdb._state import CollectionState
-from vecdb._writing import Writing
-from vecdb.errors import NotFound
-from vecdb.types import CollectionInfo, MetricName, Point, PointId
+from vecdb._upload import Uploading
+from vecdb.types import CollectionInfo, MetricName, VectorConfig
+
+_LOOK_SECONDS = 0.25  # between two steps of a progress bar
 
 
-class Collection(Writing, Searching, Indexing, Caring):
+class Collection(Uploading, Reading, Exploring, Indexing, Caring):
     """
     A set of points of one dimension and metric, searched by vector and filter.
 
     `vecdb.Collection(dim=3)` is kept in memory only; collections on disk come from a `Database`. Options: `metric` is "cosine", "dot" or
     "l2"; `m` (links a point) and `ef_construction` (beam width while linking) trade memory and indexing time for recall; `seed` makes the
-    graph reproducible; `metadata` is a small JSON object of yours. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and
+    graph reproducible; `metadata` is a small JSON object of yours; `vectors` makes several named vectors a point, each with a
+    `VectorConfig` of its own, instead of `dim`. `quantization` "auto" ("sq8") keeps 8-bit codes by which graphs and
     scans rank, beside the float32 rows that give every score; None does without. Raises InvalidArgument for options out of range.
 
     Vectors are finite float32 with a norm of at most 1e18 (under cosine at least 1e-18), so that no score over- or underflows.
@@ -43,18 +49,19 @@ class Collection(Writing, Searching, Indexing, Caring):
 
     def __init__(
         self,
-        dim: int,
+        dim: int | None = None,
         *,
         metric: MetricName = "cosine",
         m: int = 16,
         ef_construction: int = 200,
         quantization: str | None = "auto",
         metadata: Mapping[str, Any] | None = None,
+        vectors: Mapping[str, VectorConfig] | None = None,
         seed: int = 100,
         threads: int | None = None,
     ) -> None:
-        options = field_options(dim, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
-        state = memory_state("memory", [options], convert.as_payload(metadata, "metadata"), threads=threads)
+        fields = all_field_options(dim, vectors, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
+        state = memory_state("memory", fields, convert.as_payload(metadata, "metadata"), threads=threads)
         self._attach(state, Queries(state), OwnHandle(state))
 
     @classmethod
@@ -78,16 +85,23 @@ class Collection(Writing, Searching, Indexing, Caring):
     @property
     def dim(self) -> int:
         """
-        The number of components of a vector.
+        The number of components of a vector; InvalidArgument where vectors are named.
         """
-        return self._field.dim
+        return self._fields.only.dim
 
     @property
     def metric(self) -> str:
         """
-        How vectors are compared: cosine, dot or l2.
+        How vectors are compared: cosine, dot or l2; InvalidArgument where vectors are named.
         """
-        return self._field.metric
+        return self._fields.only.metric
+
+    @property
+    def vectors(self) -> dict[str, VectorConfig]:
+        """
+        The options of each vector by its name, which is "" for the one of a collection made with `dim`.
+        """
+        return self._fields.configs()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -100,95 +114,14 @@ class Collection(Writing, Searching, Indexing, Caring):
         """
         Return name, size and shape.
         """
-        return f"<vecdb.Collection {self.name!r}: {self._state.store.live_count:,} points, dim {self.dim}, {self.metric}>"
-
-    def __len__(self) -> int:
-        """
-        Return the number of points, those without a vector included.
-        """
-        self._handle.check()
-        return self._state.whole(lambda: self._state.store.live_count)
+        shapes = (f"{spec.name!r} dim {spec.dim}, {spec.metric}".removeprefix("'' ") for spec in self._fields.specs)
+        return f"<vecdb.Collection {self.name!r}: {self._state.store.live_count:,} points, {'; '.join(shapes)}>"
 
     def __bool__(self) -> bool:
         """
         Return True: an empty collection is still a collection.
         """
         return True
-
-    def __contains__(self, id: object) -> bool:
-        """
-        Return whether a point has this id.
-        """
-        self._handle.check()
-        if not convert.is_one_id(id):
-            return False
-        one = convert.as_id(id)
-        return self._state.whole(lambda: self._state.store.offsets_of([one])[0] is not None)
-
-    def __iter__(self) -> Iterator[PointId]:
-        """
-        Iterate over the ids of one state, ascending: ints, then strs by their UTF-8.
-        """
-        self._handle.check()
-        return self._checked(self._state.whole(self._state.store.iterate_ids))
-
-    def _checked(self, ids: Iterator[PointId]) -> Iterator[PointId]:
-        """
-        Yield ids while the handle is open; this generator keeps the collection alive, and with it its database.
-        """
-        self._handle.check()
-        for one in ids:
-            yield one
-            self._handle.check()
-
-    # ---- reading ----
-
-    def get(self, id: object) -> Point | None:
-        """
-        Return the point with this id, or None.
-
-        >>> import vecdb
-        >>> vecdb.Collection(dim=2).get("nobody") is None
-        True
-        """
-        self._handle.check()
-        return self._queries.points([convert.as_id(id)], field=self._field.number, with_vectors=True)[0]
-
-    def get_many(self, ids: object, *, with_vectors: bool = True) -> list[Point | None]:
-        """
-        Return the points with these ids, in their order; None where there is none.
-
-        >>> import vecdb
-        >>> points = vecdb.Collection(dim=2)
-        >>> points.upsert(1, [0.0, 1.0])
-        >>> [point and point.id for point in points.get_many([2, 1])]
-        [None, 1]
-        """
-        self._handle.check()
-        return self._queries.points(convert.as_ids(ids), field=self._field.number, with_vectors=with_vectors)
-
-    def __getitem__(self, id: object) -> Point:
-        """
-        Return the point with this id; raise NotFound when it does not exist.
-        """
-        found = self.get(id)
-        if found is None:
-            raise NotFound(f"no point with id {id!r} in collection {self.name!r}: get(id) gives None instead of an error")
-        return found
-
-    def count(self, filter: FilterLike = None) -> int:
-        """
-        Return how many points match a filter, exactly; without one, all points.
-
-        >>> import vecdb
-        >>> from vecdb import F
-        >>> points = vecdb.Collection(dim=2)
-        >>> points.upsert([1, 2, 3], None, [{"n": 1}, {"n": 2}, {"n": 3}])
-        >>> points.count(F("n") >= 2)
-        2
-        """
-        self._handle.check()
-        return self._queries.count(filter)
 
     # ---- care ----
 
@@ -202,18 +135,31 @@ class Collection(Writing, Searching, Indexing, Caring):
         self._handle.check_writable()
         self._state.store.checkpoint()
 
-    def wait_indexed(self, timeout: float | None = None) -> bool:
+    def wait_indexed(self, timeout: float | None = None, *, progress: bool = False) -> bool:
         """
         Wait until the graph covers every vector it should and declared indexes are built; False when timeout seconds passed before.
 
         Never needed for a right answer: what the graph does not cover is scanned, and a filter waits for the indexes it needs.
+        `progress=True` shows a bar (needs tqdm).
 
         >>> import vecdb
         >>> vecdb.Collection(dim=2).wait_indexed()
         True
         """
         self._handle.check()
-        return self._state.wait_indexed(None if timeout is None else convert.number(timeout, "timeout"))
+        limit = None if timeout is None else convert.number(timeout, "timeout")
+        if not check_progress(progress):
+            return self._state.wait_indexed(limit)
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        with progress_bar(left := self._state.info().tail, "index", shown=True) as advance:
+            while not self._state.wait_indexed(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+                now = self._state.info().tail
+                advance(left - now)
+                left = now
+                if time.monotonic() >= deadline:
+                    return False
+            advance(left)
+        return True
 
     def info(self) -> CollectionInfo:
         """

@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from vecdb import _convert as convert
 from vecdb import _registry
-from vecdb._assemble import field_options, thread_count
+from vecdb._assemble import all_field_options, check_agreement, thread_count
 from vecdb._backing_up import backup
 from vecdb._live import LiveDatabase, OpenCollection, check_name
 from vecdb._progress import check_progress
 from vecdb.collection import Collection
 from vecdb.errors import Closed, InvalidArgument, ReadOnly
-from vecdb.types import MetricName, Report
+from vecdb.types import MetricName, Report, VectorConfig
 
 Mode = Literal["a", "r", "x"]
 Durability = Literal["fsync", "os"]
@@ -54,17 +54,18 @@ class Database:
     def create_collection(
         self,
         name: str,
-        dim: int,
+        dim: int | None = None,
         *,
         metric: MetricName = "cosine",
         m: int = 16,
         ef_construction: int = 200,
         quantization: str | None = "auto",
         metadata: Mapping[str, Any] | None = None,
+        vectors: Mapping[str, VectorConfig] | None = None,
         seed: int = 100,
     ) -> Collection:
         """
-        Create a collection of points with vectors of dim components; the options are those of `vecdb.Collection`.
+        Create a collection of points with vectors of dim components, or with named vectors; its options are those of `Collection`.
 
         Raises AlreadyExists when there is one of this name, InvalidArgument for options out of range.
 
@@ -73,8 +74,8 @@ class Database:
         'l2'
         """
         self._check_writable()
-        options = field_options(dim, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
-        return self._collection(self._live.create(name, [options], convert.as_payload(metadata, "metadata")))
+        fields = all_field_options(dim, vectors, metric=metric, m=m, ef_construction=ef_construction, quantization=quantization, seed=seed)
+        return self._collection(self._live.create(name, fields, convert.as_payload(metadata, "metadata")))
 
     def get_or_create_collection(
         self,
@@ -86,6 +87,7 @@ class Database:
         ef_construction: int = _UNSET,
         quantization: str | None = _UNSET,
         metadata: Mapping[str, Any] | None = None,
+        vectors: Mapping[str, VectorConfig] | None = None,
         seed: int = _UNSET,
     ) -> Collection:
         """
@@ -114,15 +116,14 @@ class Database:
         with self._live.lock:
             if name in self._live.names():
                 found = self[name]
-                agreed = field_options(**{**_options_of(found), **given})
-                _check_agreement(found, agreed)
+                check_agreement(name, found.vectors, given, vectors)
                 return found
-            if "dim" not in given:
+            if "dim" not in given and vectors is None:
                 raise InvalidArgument(
                     f"no collection {name!r} exists, and dim was not given: pass dim=, the number of components of its vectors"
                 )
             options: dict[str, Any] = given
-            return self.create_collection(name, metadata=metadata, **options)
+            return self.create_collection(name, metadata=metadata, vectors=vectors, **options)
 
     def drop_collection(self, name: str) -> None:
         """
@@ -322,27 +323,6 @@ def _as_path(path: object, name: str) -> Path:
     if not isinstance(where, str) or not where or "\0" in where:
         raise InvalidArgument(f"{name} is {path!r}, expected a non-empty str or os.PathLike")
     return Path(where).absolute()
-
-
-def _options_of(collection: Collection) -> dict[str, Any]:
-    spec = collection._field
-    return {
-        "dim": spec.dim,
-        "metric": spec.metric,
-        "m": spec.m,
-        "ef_construction": spec.ef_construction,
-        "quantization": spec.quantization,
-        "seed": spec.seed,
-    }
-
-
-def _check_agreement(found: Collection, agreed: Any) -> None:
-    for option, value in _options_of(found).items():
-        if getattr(agreed, option) != value:
-            raise InvalidArgument(
-                f"collection {found.name!r} exists with {option}={value!r}, got {getattr(agreed, option)!r}: leave the option out, "
-                "or use another name"
-            )
 
 
 def open(

@@ -11,20 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from vecdb._columns import objects, pandas_column
+from vecdb._html import table
+from vecdb._optional import needed
 
 if TYPE_CHECKING:
     import pandas
 
 PointId = int | str
 Payload = dict[str, Any]
+_SHOWN_COMPONENTS = 8
 MetricName = Literal["cosine", "dot", "l2"]
 
 
 @dataclass(slots=True, eq=False)
 class Point:
     """
-    A point: an id, a vector of float32 (None: it has none) and a payload.
+    A point: an id, a vector of float32 (None: it has none) and a payload. With named vectors, `vector` is a dict of those it has.
 
     `has_vector_data` is False on a point that was read with `with_vectors=False`; such a point cannot be written back.
 
@@ -45,11 +49,34 @@ class Point:
         if not isinstance(other, Point):
             return NotImplemented
         same = type(self.id) is type(other.id) and self.id == other.id and self.payload == other.payload
-        if self.vector is None or other.vector is None:
-            return same and self.vector is other.vector
-        return same and bool(np.array_equal(self.vector, other.vector))
+        return same and _are_equal(self.vector, other.vector)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """
+        Return id, vector and payload; a long vector by its length.
+        """
+        unread = "" if self.has_vector_data else ", has_vector_data=False"
+        return f"Point(id={self.id!r}, vector={_shown_vector(self.vector)}, payload={self.payload!r}{unread})"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorConfig:
+    """
+    The options of one named vector: as those of a collection.
+
+    >>> import vecdb
+    >>> vecdb.VectorConfig(384, metric="dot").m
+    16
+    """
+
+    dim: int
+    metric: str = "cosine"
+    m: int = 16
+    ef_construction: int = 200
+    quantization: str | None = "auto"
+    seed: int = 100
 
 
 @dataclass(slots=True)
@@ -63,7 +90,15 @@ class Hit:
     id: PointId
     score: float
     payload: Payload | None = None
-    vector: NDArray[np.float32] | None = None
+    vector: Any = None
+
+    def __repr__(self) -> str:
+        """
+        Return id, score, and what was asked for.
+        """
+        payload = "" if self.payload is None else f", payload={self.payload!r}"
+        vector = "" if self.vector is None else f", vector={_shown_vector(self.vector)}"
+        return f"Hit(id={self.id!r}, score={self.score:.6g}{payload}{vector})"
 
 
 class Hits(list[Hit]):
@@ -87,13 +122,56 @@ class Hits(list[Hit]):
         """
         return [hit.score for hit in self]
 
+    def _repr_html_(self) -> str:
+        """
+        Return a table for notebooks: rank, id, score, one column a payload key.
+        """
+        keys = list(dict.fromkeys(key for hit in self for key in hit.payload or {}))
+        rows = ([rank, hit.id, float(hit.score), *((hit.payload or {}).get(key) for key in keys)] for rank, hit in enumerate(self, 1))
+        return table(["", "id", "score", *keys], rows)
+
     def to_pandas(self) -> pandas.DataFrame:
         """
-        Return a DataFrame with the columns id and score, and one for each payload key; needs pandas.
-        """
-        import pandas as pd
+        Return a DataFrame with the columns id, score, vector (if it was asked for) and one for each payload key; needs pandas.
 
-        return pd.DataFrame([{**(hit.payload or {}), "id": hit.id, "score": hit.score} for hit in self])
+        A payload key that is called like one of these becomes "payload.id", and so on.
+        """
+        pd = needed("pandas", "to_pandas")
+        columns: dict[str, Any] = {"id": pandas_column(pd, self.ids), "score": pd.Series(self.scores, dtype="float64")}
+        if any(hit.vector is not None for hit in self):
+            columns["vector"] = pd.Series(objects([hit.vector for hit in self]), dtype=object)
+        payloads = [hit.payload or {} for hit in self]
+        for key in dict.fromkeys(key for payload in payloads for key in payload):
+            columns[f"payload.{key}" if key in columns else key] = pandas_column(pd, [payload.get(key) for payload in payloads])
+        frame: pandas.DataFrame = pd.DataFrame(columns)
+        return frame
+
+
+class Page(NamedTuple):
+    """
+    Some points of a `scroll`; `next` continues behind them as `after`, None at the end.
+    """
+
+    points: list[Point]
+    next: str | None
+
+
+class FacetHit(NamedTuple):
+    """
+    A value of a payload key and how many points have it.
+    """
+
+    value: str | int | float | bool
+    count: int  # type: ignore[assignment]  # hides tuple.count
+
+
+class Group(NamedTuple):
+    """
+    The best hits, best first, among the points with one value at a key.
+    """
+
+    key: str | int | bool
+    hits: Hits
 
 
 class Plan(NamedTuple):
@@ -148,6 +226,23 @@ class CollectionInfo:
             f"indexed keys: {', '.join(self.indexes) or 'none'}",
         )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """
+        Return a table for notebooks.
+        """
+        rows: list[tuple[str, Any]] = [
+            ("points", f"{self.points:,}"),
+            ("vectors", f"{self.vectors:,}"),
+            ("not yet in the graph", f"{self.tail:,}"),
+            ("deleted", f"{self.deleted:,}"),
+            ("indexed keys", ", ".join(self.indexes) or "none"),
+            *((name, human_bytes(size)) for name, size in self.bytes.items() if size),
+            *((name.replace("_", " "), value) for name, value in self.wal.items()),
+        ]
+        if self.read_only is not None:
+            rows.append(("read-only", self.read_only))
+        return table(["", ""], rows, caption=self.name)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -206,6 +301,22 @@ class IndexInfo:
         Whether the index was declared, so that it is kept and built ahead.
         """
         return self.kind is not None
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_are_equal(vector, other[name]) for name, vector in one.items())
+    return bool(np.array_equal(one, other))
+
+
+def _shown_vector(vector: Any) -> str:
+    if isinstance(vector, dict):
+        return "{" + ", ".join(f"{name!r}: {_shown_vector(one)}" for name, one in vector.items()) + "}"
+    if vector is None or len(vector) <= _SHOWN_COMPONENTS:
+        return repr(vector)
+    return f"<{len(vector)} components>"
 
 
 def human_bytes(size: int) -> str:

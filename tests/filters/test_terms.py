@@ -78,7 +78,7 @@ def test_terms_keep_their_exact_type():
     assert {("str", "1"), ("one",)} == of("1").tags
     assert {("bool", True), ("one",)} == of(True).tags
     assert {("int", 1), ("one",)} == of(1).tags
-    assert {("one",)} == of(1.0).tags
+    assert {("one",), ("floats",)} == of(1.0).tags
     assert 3 == len(of([1, True, "1"]).tags - {("many",)})
 
 

@@ -5,6 +5,7 @@ a file system that copies the world after each call.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -205,6 +206,9 @@ class StoredCollection:
         assert ids == [self.core.ids[offset] for offset in offsets]
         assert sorted(offsets) == sorted(set(range(self.store.next_offset)) - self.core.dead)
         assert dict(zip(offsets, payloads, strict=True)) == dict(self.store.iterate_payloads(0, self.store.next_offset))
+        with contextlib.closing(self.store.view()) as view:
+            assert list(zip(ids, offsets, strict=True)) == list(view.points())
+            assert payloads == view.payloads_of(offsets)
         assert [None] * len(self.core.dead) == self.store.payloads_of(sorted(self.core.dead))
         rows = [np.cumsum([0, *bits]) for bits in self.core.present]
         contents: Model = {}

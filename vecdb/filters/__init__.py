@@ -7,17 +7,21 @@ stored here; everything is immutable or without state, so it may be used from an
 """
 
 from vecdb.filters.build import F
+from vecdb.filters.conditions import Except
 from vecdb.filters.evaluate import matches
 from vecdb.filters.geo import GeoPoint
 from vecdb.filters.leaves import Resolver
 from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
-from vecdb.filters.program import Program
-from vecdb.filters.terms import IndexKey, Kind, Number, Term, Terms, is_value, terms
+from vecdb.filters.program import Program, offsets_program, with_tag
+from vecdb.filters.terms import FLOATS, IndexKey, Kind, Number, Term, Terms, is_value, term, terms
+from vecdb.filters.times import Time, parse_time
 from vecdb.filters.tree import Filter, Node
 
 __all__ = [
+    "FLOATS",
+    "Except",
     "F",
     "Filter",
     "GeoPoint",
@@ -30,12 +34,17 @@ __all__ = [
     "Resolver",
     "Term",
     "Terms",
+    "Time",
     "elements",
     "is_value",
     "keys",
     "lower",
     "matches",
+    "offsets_program",
     "parse",
+    "parse_time",
+    "term",
     "terms",
     "values",
+    "with_tag",
 ]

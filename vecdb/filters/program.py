@@ -291,6 +291,22 @@ def assemble(expression: Expression, *, state_bound: bool) -> Program:
     return Program(array, state_bound)
 
 
+def with_tag(program: NDArray[np.uint64], tag: int) -> NDArray[np.uint64]:
+    """
+    Return the words for those offsets of a program's that have a tag.
+    """
+    tagged = np.array([Op.TAG, tag], dtype=np.uint64)
+    return np.concatenate([program, tagged, np.array([Op.AND, 2], dtype=np.uint64)]) if len(program) else tagged
+
+
+def offsets_program(offsets: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """
+    Return the words for these offsets, ascending.
+    """
+    head = [Op.OFFSETS, len(offsets)] if len(offsets) else [Op.NONE]
+    return np.concatenate([np.array(head, dtype=np.uint64), offsets.astype(np.uint64)])
+
+
 def _emit(expression: Expression, words: list[int]) -> None:
     if isinstance(expression, All):
         words.append(Op.ALL)

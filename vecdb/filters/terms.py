@@ -47,6 +47,11 @@ MANY: Term = ("many",)
 Of tags: more than one distinct non-null element is at the path; arrays and objects count as distinct from everything.
 """
 
+FLOATS: Term = ("floats",)
+"""
+Of tags: some element is a float, which has no term of its own.
+"""
+
 TEXTS: Term = ("texts",)
 """
 Of words: more than one element has words, so that two words may stand in different ones.
@@ -158,6 +163,8 @@ def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
         else:
             containers += 1
     distinct = len(tags) + len(others) + containers
+    if others:
+        tags.add(FLOATS)
     if distinct:
         tags.add(ONE if distinct == 1 else MANY)
     return frozenset(tags)

@@ -25,6 +25,7 @@ from vecdb.storage.generation import Generation
 from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
 from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
+from vecdb.storage.view import View
 from vecdb.storage.wal import Log, Ticket
 
 logger = logging.getLogger("vecdb.storage")
@@ -180,6 +181,12 @@ class DiskStore:
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
         return self._generation.iterate_payloads(first, last)
+
+    def view(self) -> View:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        return self._generation.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base
+from vecdb.storage.view import DiskView
 
 
 class Generation:
@@ -68,6 +69,12 @@ class Generation:
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
         return self.overlay.iterate_payloads(first, last)
+
+    def view(self) -> DiskView:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        return self.overlay.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

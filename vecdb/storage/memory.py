@@ -17,6 +17,7 @@ from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.memory_generation import MemoryCompaction, MemoryGeneration
 from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo
+from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
 
@@ -92,6 +93,12 @@ class MemoryStore:
         Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
         """
         return self._generation.iterate_payloads(first, last)
+
+    def view(self) -> View:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        return self._generation.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

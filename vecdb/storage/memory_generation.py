@@ -23,6 +23,7 @@ from vecdb.storage.blocks import IDS_PER_BLOCK, id_block, id_key
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.renumbering import Renumbering
 from vecdb.storage.store import Advance, Apply, Loader, Predecessor
+from vecdb.storage.view import MemoryView
 
 # Graphs name the collection they belong to; one in memory has no other use for it.
 _UUID = bytes(16)
@@ -91,6 +92,13 @@ class MemoryGeneration:
         with self._lock:
             found = [(offset, self.payloads[offset]) for offset in range(first, min(last, self._next_offset)) if offset in self.payloads]
         return iter(found)
+
+    def view(self) -> MemoryView:
+        """
+        Return the applied state of now, which stays readable.
+        """
+        with self._lock:
+            return MemoryView(self.ids, self.payloads)
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

@@ -21,6 +21,7 @@ from vecdb.storage.memtable import DEAD, Memtable
 from vecdb.storage.points import PointsFile
 from vecdb.storage.points_read import Snapshot
 from vecdb.storage.points_write import Frozen, RowsFrozen
+from vecdb.storage.view import DiskView, from_key, overruled
 
 _Entry = tuple[bytes, PointId, int]
 
@@ -149,6 +150,15 @@ class Overlay:
             snapshot = self._points.snapshot()
         return _payloads(snapshot, upper, first, last)
 
+    def view(self) -> DiskView:
+        """
+        Return the state of now, which stays readable.
+        """
+        with self._lock:
+            tables = [(table.ids.copy(), table.payloads.copy()) for table in reversed(self._tables())]
+            snapshot = self._points.snapshot()
+        return DiskView(snapshot, tables)
+
     def _tables(self) -> list[Memtable]:
         return [self._active] if self._frozen is None else [self._active, self._frozen]
 
@@ -157,28 +167,11 @@ def _ids(snapshot: Snapshot, upper: list[list[_Entry]], start: bytes) -> Iterato
     with snapshot:
         entries = snapshot.ids_from(start)
         for table in reversed(upper):
-            if rest := table[bisect_left(table, start, key=lambda entry: entry[0]) :]:
-                entries = _overruled(entries, rest)
+            if rest := from_key(table, start):
+                entries = overruled(entries, rest)
         for _, point_id, offset in entries:
             if offset != DEAD:
                 yield point_id
-
-
-def _overruled(lower: Iterator[_Entry], upper: list[_Entry]) -> Iterator[_Entry]:
-    """
-    Merge two ascending sequences; where both have a key, upper's entry stands.
-    """
-    waiting = next(lower, None)
-    for entry in upper:
-        while waiting is not None and waiting[0] < entry[0]:
-            yield waiting
-            waiting = next(lower, None)
-        if waiting is not None and waiting[0] == entry[0]:
-            waiting = next(lower, None)
-        yield entry
-    if waiting is not None:
-        yield waiting
-        yield from lower
 
 
 def _payloads(snapshot: Snapshot, upper: dict[int, bytes | None], first: int, last: int) -> Iterator[tuple[int, bytes]]:

@@ -23,6 +23,7 @@ from vecdb.storage.blocks import IdBlock
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
+from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
 Apply = Callable[[int, Effects], None]
@@ -202,6 +203,11 @@ class Generation(Protocol):
         """
         Iterate over (offset, encoded payload) of the live offsets in [first, last) of the state at this call,
         ascending.
+        """
+
+    def view(self) -> View:
+        """
+        Return the applied state of now, which stays readable while writes go on.
         """
 
     def row_file(self, field: int) -> tuple[int, int]:
