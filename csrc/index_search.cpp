@@ -113,7 +113,11 @@ void Index::plan_links(std::vector<LinkCover> covers, Target& target) {
     target.plan = plan;
     target.links.cover = std::move(cover);
   }
-  if (target.plan.strategy == Strategy::tag) target.links.pending = pending_rows(target.links.cover, *target.rows, target.field);
+  if (target.plan.strategy != Strategy::tag) return;
+  target.links.pending = pending_rows(target.links.cover, *target.rows, target.field);
+  // All that matches is in the set: where they are as many, there is nothing else in it.
+  const std::vector<LinkedSet::View>& sets = target.links.cover.sets;
+  target.links.is_whole = sets.size() == 1 && sets.front().joined == target.rows->count;
 }
 
 Index::Target Index::take_target(const vecdb_search& search, const Field& field) {

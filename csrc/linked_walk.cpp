@@ -26,7 +26,9 @@ bool search_links(const LinkedRows& links, const Vectors& vectors, const Query& 
   Effort effort = plan.effort;
   const auto walk_into = [&](const LinkedSet::View& set, Ranking& ranking) {
     if (set.graph == nullptr) return true;
-    const Walk walk = search_graph(*set.graph, vectors, query, allowed, plan.reach, effort, scratch, ranking);
+    // What is linked meanwhile is pending here.
+    const RowSet linked{links.is_whole ? nullptr : allowed.bits, allowed.limit, set.linked};
+    const Walk walk = search_graph(*set.graph, vectors, query, linked, plan.reach, effort, scratch, ranking);
     effort.give_up -= std::min(effort.give_up, walk.distances);
     effort.most -= std::min(effort.most, walk.distances);
     return !walk.exhausted;

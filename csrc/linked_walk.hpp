@@ -16,6 +16,7 @@ namespace vecdb {
 struct LinkedRows {
   LinkCover cover;
   std::vector<Row> pending;  // matching ones, ascending, each once
+  bool is_whole = false;     // every member of the only set matches
 };
 
 // Offers the nearest matching rows to out. False when the budget was used up: out holds nothing to be used then.

@@ -15,10 +15,12 @@
 
 namespace vecdb {
 
-// The rows that may be hits: below limit, and with a set bit (64 rows a word, ascending). Without bits every row below limit.
+// The rows that may be hits: below limit, and with a set bit (64 rows a word, ascending). Without bits every row below limit. Of a walk
+// only nodes below node_limit, since others are linked meanwhile.
 struct RowSet {
   const std::uint64_t* bits;
   Row limit;
+  Node node_limit = std::numeric_limits<Node>::max();
 
   bool contains(Row row) const { return row < limit && (bits == nullptr || (bits[row >> 6] >> (row & 63) & 1) != 0); }
 };

@@ -41,7 +41,7 @@ Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query
     walk_towards(graph, QueryTarget{vectors, query}, allowed, beam, effort, scratch, walk);
     for (const Scored& hit : scratch.hits) {
       const Row row = graph.row_of(hit.node);
-      if (row < allowed.limit) out.offer(hit.distance, row);
+      if (row < allowed.limit && hit.node < allowed.node_limit) out.offer(hit.distance, row);
     }
     return walk;
   }
@@ -51,7 +51,7 @@ Walk search_graph(const Graph& graph, const Vectors& vectors, const Query& query
   scratch.rows.clear();
   for (const Scored* hit = scratch.hits.begin(); hit != scratch.hits.end() && scratch.rows.size() < depth; ++hit) {
     const Row row = graph.row_of(hit->node);
-    if (row < allowed.limit) scratch.rows.push_back(row);
+    if (row < allowed.limit && hit->node < allowed.node_limit) scratch.rows.push_back(row);
   }
   offer_rows(vectors, query, scratch.rows.data(), scratch.rows.size(), out);
   return walk;

@@ -13,14 +13,15 @@
 
 namespace vecdb {
 
-// Rows that were linked after allowed was made are few, so they may be hits of a walk, and be left out afterwards.
+// Nodes that were linked after allowed was made are few, so they may be hits of a walk, and be left out afterwards.
 constexpr Node kStragglers = 256;
 
 inline bool is_open(const Graph& graph, const RowSet& allowed) {
-  return allowed.bits == nullptr && graph.count() <= std::uint64_t{allowed.limit} + kStragglers;
+  return allowed.bits == nullptr &&
+         graph.count() <= std::uint64_t{std::min<std::uint32_t>(allowed.limit, allowed.node_limit)} + kStragglers;
 }
 
-// Leaves the nearest nodes met in scratch.hits; some may stand for rows at or beyond allowed.limit. REQUIRES a graph that is not empty.
+// Leaves the nearest nodes met in scratch.hits; some may be at or beyond allowed's limits. REQUIRES a graph that is not empty.
 template <class Target>
 void walk_towards(const Graph& graph, const Target& target, const RowSet& allowed, const Beam& beam, const Effort& effort, Scratch& scratch,
                   Walk& walk) {
@@ -31,7 +32,7 @@ void walk_towards(const Graph& graph, const Target& target, const RowSet& allowe
     search_nearest(graph, 0, start, target, filled, effort, scratch, walk);
     return;
   }
-  const auto accept = [&allowed](Node, Row row) { return allowed.contains(row); };
+  const auto accept = [&allowed](Node node, Row row) { return node < allowed.node_limit && allowed.contains(row); };
   search_layer(graph, 0, start, target, accept, filled, effort, scratch, walk);
 }
 

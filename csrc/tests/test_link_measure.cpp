@@ -8,6 +8,7 @@
 #include "check.hpp"
 #include "link_measure.hpp"
 #include "link_plan.hpp"
+#include "linked_walk.hpp"
 #include "samples.hpp"
 #include "search.hpp"
 
@@ -107,6 +108,51 @@ TEST(a_measurement_that_was_stopped_is_due_again_and_one_is_due_when_a_set_has_d
   CHECK(!set->is_unmeasured());
   link(199, 200);
   CHECK(set->is_unmeasured());
+}
+
+TEST(a_row_that_is_linked_after_it_was_seen_to_wait_comes_once) {
+  std::mt19937_64 random = seeded("linked meanwhile", 93);
+  constexpr Row kFew = 300;
+  const std::vector<float> rows = normal_values(random, std::size_t{kFew} * kDim);
+  Vectors vectors(kDim, Metric::l2);
+  vectors.append(rows.data(), kFew);
+  const auto set = std::make_shared<LinkedSet>(vectors, GraphOptions{8, 60, 1});
+  std::vector<Row> members(kFew - 20), late(20);
+  std::iota(members.begin(), members.end(), 0);
+  std::iota(late.begin(), late.end(), kFew - 20);
+  const auto link = [&] {
+    while (set->advance(kNever) > 0) {
+    }
+  };
+  set->join(members);
+  link();
+  set->join(late);
+  for (const bool is_whole : {false, true}) {
+    LinkedRows links;
+    links.cover.sets = {LinkedSet::view(set)};
+    links.cover.sets[0].linked = kFew - 20;
+    links.pending = late;
+    links.is_whole = is_whole;
+    link();
+    const Bitset all = [] {
+      Bitset bits(kFew);
+      bits.set_range(0, kFew);
+      return bits;
+    }();
+    Plan plan;
+    plan.strategy = Strategy::tag;
+    plan.reach = 300;
+    plan.effort = Effort(kNoLimit);
+    Scratch scratch;
+    for (int i = 0; i < 20; ++i) {
+      const std::vector<float> query = normal_values(random, kDim);
+      Ranking found(30, vectors, nullptr);
+      CHECK(search_links(links, vectors, Query(query.data(), kDim, Metric::l2), {all.words(), kFew}, plan, scratch, found));
+      std::vector<Row> hits;
+      for (const Candidate& hit : found.take()) hits.push_back(hit.row);
+      CHECK(plain_nearest(Metric::l2, query.data(), rows.data(), kFew, kDim, 30, [](Row) { return true; }) == hits);
+    }
+  }
 }
 
 TEST(a_broader_set_costs_what_was_measured_and_a_beam_that_was_given_stays) {
