@@ -92,6 +92,8 @@ def signature(call: Any) -> str:
         ("to_pandas", "(self, *, filter=None, with_vectors=True)"),
         ("to_arrow", "(self, *, filter=None, with_vectors=True)"),
         ("info", "(self)"),
+        ("compact", "(self, *, progress=False)"),
+        ("verify", "(self, *, progress=False)"),
     ],
 )
 def test_signatures(name: str, expected: str) -> None:
@@ -346,6 +348,24 @@ def test_indexes_and_care(products: Collection) -> None:
     info = products.info()
     assert (info.points, info.vectors, info.deleted) == (4, 4, 0)
     assert "price" in info.indexes
+
+
+def test_backups_compaction_and_checks(path: Path, tmp_path: Path) -> None:
+    with vecdb.open(path) as db:
+        products = db.create_collection("products", dim=4)
+        products.upsert(range(4), V, [{"n": n} for n in range(4)])
+        products.delete([0, 2])
+        products.compact()
+        assert products.info().deleted == 0
+        assert isinstance(products.verify(), vecdb.Report)
+        db.backup(tmp_path / "backup.vecdb")
+        with pytest.raises(vecdb.AlreadyExists):
+            db.backup(tmp_path / "backup.vecdb")
+        products.delete(filter={})
+    with vecdb.open(tmp_path / "backup.vecdb", verify=True) as restored:
+        assert [point.payload for point in restored["products"].scan()] == [{"n": 1}, {"n": 3}]
+    with vecdb.open(path, salvage=True) as db:
+        assert len(db["products"]) == 0
 
 
 # ---- threads, processes, errors ----
