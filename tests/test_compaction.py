@@ -133,7 +133,7 @@ def test_space_on_disk_and_descriptors_are_given_back(path: Path, vectors: NDArr
         gc.disable()  # nothing may hang on a cycle
         try:
             points.compact()
-            assert size() < before / 2
+            assert size() < before * 0.6
             if Path("/proc/self/fd").exists():
                 assert is_open(str(path / "c-0" / "gen-2"))
                 assert not is_open(str(path / "c-0" / "gen-1"))
@@ -330,3 +330,27 @@ def test_progress_without_tqdm_says_what_is_missing(points: vecdb.Collection, mo
         points.compact(progress=True)
     with pytest.raises(vecdb.InvalidArgument, match="progress"):
         points.compact(progress="yes")  # type: ignore[arg-type]
+
+
+def test_an_error_that_a_compaction_caused_is_none_of_the_reader(filled: vecdb.Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A read that begins with the old contents and goes on with the new ones may find anything; it begins again.
+    """
+    expected = filled.count(F("n") == 3)
+    core = filled._state.core
+    count = type(core).count
+    crossed: list[int] = []
+
+    def crossing(self: Any, *arguments: Any) -> Any:
+        if not crossed:
+            crossed.append(1)
+            filled.compact()
+            raise KeyError("an index that is not there")
+        return count(self, *arguments)
+
+    monkeypatch.setattr(type(core), "count", crossing)
+    assert expected == filled.count(F("n") == 3)
+    assert [1] == crossed
+    monkeypatch.setattr(type(core), "count", lambda self, *arguments: {}["really missing"])
+    with pytest.raises(KeyError, match="really missing"):
+        filled.count(F("n") == 3)
