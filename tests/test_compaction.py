@@ -209,7 +209,33 @@ def test_searches_filters_and_writes_beside_it_see_whole_states(db: vecdb.Databa
         assert 1 == len({point.payload["version"] for point in got if point is not None})
         assert count == len(list(points))
 
-    threads = [threading.Thread(target=repeatedly(work)) for work in (search, search_under_filter, read)]
+    def page() -> None:
+        first = points.scroll(filter=F("place") < 100, limit=60)
+        assert 60 == len(first.points)
+        assert 1 == len({point.payload["version"] for point in first.points})
+        dear = points.scroll(order_by="-place", limit=5)
+        assert [399, 398, 397, 396, 395] == [point.payload["place"] for point in dear.points]
+
+    def walk() -> None:
+        for filter in (None, F("place") >= 300):
+            seen = [(point.id, point.payload["version"]) for point in points.scan(filter=filter, batch_size=70)]
+            assert (count if filter is None else 100) == len(seen)
+            assert 1 == len({version for _, version in seen})
+
+    def explore() -> None:
+        facets = points.facet("place", filter=F("place") < 3, limit=None)
+        assert {0: 1, 1: 1, 2: 1} == {one.value: one.count for one in facets}
+        assert 5 == len(points.recommend([1, "s2"], k=5, strategy="best_score", with_vectors=True))
+        assert 2 == len(points.search_groups(vectors[1], "place", groups=2, group_size=2, filter=F("place") < 3))
+
+    def batch() -> None:
+        with points.batch():
+            points.upsert(["one", "two"], vectors[:2], [{"pair": 1}] * 2)
+            points.update(["one"], payloads=[{"pair": 2}])
+            points.delete(["one", "two"])
+
+    works = (search, search_under_filter, read, page, walk, explore, batch)
+    threads = [threading.Thread(target=repeatedly(work)) for work in works]
     writer = iter(range(1, 3000))
     threads.append(threading.Thread(target=repeatedly(lambda: write(next(writer)))))
     for thread in threads:

@@ -152,9 +152,8 @@ class Queries:
                 return self._state.consistent(partial(self._read_of, contents, read), lambda _: None)
 
     def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
-        if self._state.contents is not contents:
-            raise _Compacted("the indexes in use are those of before a compaction")
-        return read()
+        with self._reading(contents):
+            return read()
 
     def select(self, node: Node) -> NDArray[np.uint32]:
         """
