@@ -10,8 +10,8 @@ Threads: any thread; a lock guards the programs that are kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -105,6 +105,21 @@ class Queries:
             with suppress(_Compacted), contents.indexes.use(wanted):
                 return self._state.consistent(*self._reader(contents, node, read, changed))
 
+    @contextmanager
+    def _reading(self, contents: Contents) -> Iterator[None]:
+        """
+        Raise _Compacted where other contents than those whose indexes are in use are read, or have got in the way: an error may come of it.
+        """
+        moved = _Compacted("the indexes in use are those of before a compaction")
+        if self._state.contents is not contents:
+            raise moved
+        try:
+            yield
+        except Exception:
+            if self._state.contents is not contents:
+                raise moved from None
+            raise
+
     def _reader(
         self,
         contents: Contents,
@@ -116,11 +131,10 @@ class Queries:
 
         def attempt() -> T:
             nonlocal bound
-            if self._state.contents is not contents:
-                raise _Compacted("the indexes in use are those of before a compaction")
-            generation = contents.indexes.generation
-            program = self._program(contents, node)
-            result = read(program.words)
+            with self._reading(contents):
+                generation = contents.indexes.generation
+                program = self._program(contents, node)
+                result = read(program.words)
             # A term that became known meanwhile is missing in the program: to a state that has it, the program does not apply.
             bound = program.state_bound or contents.indexes.generation != generation
             return result
@@ -138,9 +152,8 @@ class Queries:
                 return self._state.consistent(partial(self._read_of, contents, read), lambda _: None)
 
     def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
-        if self._state.contents is not contents:
-            raise _Compacted("the indexes in use are those of before a compaction")
-        return read()
+        with self._reading(contents):
+            return read()
 
     def select(self, node: Node) -> NDArray[np.uint32]:
         """

@@ -186,11 +186,11 @@ class Database:
         """
         Write a copy of the database, all collections as of one moment, to a path that must not exist; opening it is the restore.
 
-        Works while the database is searched and written, from a read-only handle, and for a database in memory, which is so saved to disk.
-        Writers wait at the moment itself, for a sync of the disk; the copy is made while they go on. Every byte is checked on the way. The
-        copy has no tombstones, as after `compact`. The target appears when it is complete and synced, and not at all after an error or a
-        crash. `progress=True` shows a bar (needs tqdm). Raises AlreadyExists, StorageError, and Corruption when stored bytes are not what
-        was written.
+        Works while the database is searched and written, from a read-only handle, and for a database in memory, which is so saved
+        to disk. Writers wait at the moment itself, for a sync of the disk, and while a graph is copied in memory; the rest is
+        copied while they go on. Every byte is checked on the way. The copy has no tombstones, as after `compact`. The target
+        appears when it is complete and synced, and not at all after an error or a crash. `progress=True` shows a bar (needs tqdm).
+        Raises AlreadyExists, StorageError, and Corruption when stored bytes are not what was written.
 
         >>> import tempfile, vecdb
         >>> db = vecdb.open(":memory:")
