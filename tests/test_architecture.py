@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._declared", "vecdb._block"},
     {"vecdb._contents"},
     {"vecdb._payload_index", "vecdb._resolve"},
+    {"vecdb._index_links"},
     {"vecdb._frames"},
     {"vecdb._fields"},
     {"vecdb._cursor", "vecdb._tables", "vecdb._workers", "vecdb._progress"},

@@ -16,14 +16,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vecdb._index_entries import Entries, IndexChanges, changes_of
 from vecdb._index_kinds import LINKED_PARTS
+from vecdb._index_links import IndexLinks, array_of
 from vecdb._one_index import COLUMNS, PayloadIndex
 from vecdb.errors import Closed
-from vecdb.filters import IndexKey, KeyPath, Kind, Term, is_value, terms
+from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
 from vecdb.index import CoreIndex
 from vecdb.types import Payload
 
@@ -58,7 +56,7 @@ class PayloadIndexes:
         fields: Sequence[int] = (0,),
     ) -> None:
         self._core = core
-        self._fields = fields
+        self._links_of = IndexLinks(core, fields)
         self._payloads = payloads
         self._apply_lock = apply_lock
         self._next_offset = next_offset
@@ -147,8 +145,7 @@ class PayloadIndexes:
                 tag = index.tags[term] = self._next_tag
                 self._next_tag += 1
                 self.generation += 1
-                if index.m is not None and is_value(term):
-                    self._link([tag], index.m)
+                self._links_of.ask_for_term(index, term, tag)
             added.tags.append((offset, tag))
 
     @staticmethod
@@ -190,28 +187,9 @@ class PayloadIndexes:
                 return
             for kind, index in self._by_key.get(key, {}).items():
                 if kind in LINKED_PARTS:
-                    self._unlink(index)  # links with another m would stay
-                    self._link_index(index, m)
+                    self._links_of.withdraw(index)  # links with another m would stay
+                    self._links_of.ask(index, m)
             self._links[key] = m
-
-    def _link_index(self, index: PayloadIndex, m: int) -> None:
-        index.m = m
-        if index.kind not in COLUMNS:
-            self._link([tag for term, tag in index.tags.items() if is_value(term)], m)
-        for field in self._fields if index.kind in COLUMNS else ():
-            self._core.link_column(field, index.column, m=m)
-
-    def _link(self, tags: Collection[int], m: int) -> None:
-        for field in self._fields:
-            self._core.link_tags(field, _array_of(tags), m=m)
-
-    def _unlink(self, index: PayloadIndex) -> None:
-        index.m = None
-        for field in self._fields:
-            if index.kind in COLUMNS:
-                self._core.unlink_column(field, index.column)
-            else:
-                self._core.unlink_tags(field, _array_of(index.tags.values()))
 
     def drop(self, key: KeyPath) -> None:
         """
@@ -221,7 +199,7 @@ class PayloadIndexes:
             kinds = self._by_key.get(key, {})
             if self._links.pop(key, None) is not None:
                 for index in (index for index in kinds.values() if index.m is not None):
-                    self._unlink(index)
+                    self._links_of.withdraw(index)
             self._doomed.update((key, kind) for kind in kinds)
             self._drop_doomed()
 
@@ -290,7 +268,7 @@ class PayloadIndexes:
                 index = PayloadIndex(key, kind, self._next_column, end)
                 self._next_column += kind in COLUMNS
                 if key in self._links and kind in LINKED_PARTS:
-                    self._link_index(index, self._links[key])
+                    self._links_of.ask(index, self._links[key])
                 self._indexes[key, kind] = self._by_key.setdefault(key, {})[kind] = index
                 building.append(index)
         try:
@@ -360,7 +338,7 @@ class PayloadIndexes:
         if index.kind in COLUMNS:
             self._core.drop_column(index.column)
         elif index.tags:
-            self._core.drop_tags(_array_of(index.tags.values()))
+            self._core.drop_tags(array_of(index.tags.values()))
 
     # ---- what lowering asks; the indexes must be in use ----
 
@@ -400,7 +378,3 @@ class PayloadIndexes:
         Return the column of an index.
         """
         return self._indexes[key, kind].column
-
-
-def _array_of(tags: Collection[int]) -> NDArray[np.uint64]:
-    return np.fromiter(tags, dtype=np.uint64, count=len(tags))
