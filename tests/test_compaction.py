@@ -241,7 +241,7 @@ def test_searches_filters_and_writes_beside_it_see_whole_states(db: vecdb.Databa
     for thread in threads:
         thread.start()
     try:
-        for _ in range(8):
+        for _ in range(3):
             points.compact()
     finally:
         stop.set()
