@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,29 @@ def test_groups_take_the_options_of_search() -> None:
     for wrong in ({"groups": 0}, {"group_size": 0}, {"group_by": ""}, {"filter": [None]}, {"query": rows[:2]}):
         with pytest.raises(vecdb.InvalidArgument):
             points.search_groups(**{"query": rows[0], "group_by": "shop", **wrong})
+
+
+def test_groups_are_of_one_state_while_another_thread_replaces_every_value():
+    points, rows, _ = filled("cosine", 120)
+    points.set_payload({"version": 0}, filter={})
+    stop = threading.Event()
+
+    def write() -> None:
+        version = 0
+        while not stop.is_set():
+            version += 1
+            points.set_payload({"version": version}, filter={})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = [points.search_groups(rows[0], "version", groups=3, group_size=2) for _ in range(150)]
+    finally:
+        stop.set()
+        writer.join()
+    assert [1] * 150 == [len(groups) for groups in found]
+    assert all(len(groups[0].hits) == 2 for groups in found)
+    assert len({groups[0].key for groups in found}) > 1
 
 
 def test_a_list_of_filters_has_one_for_each_query() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vecdb._convert import as_queries, flag, number, whole
-from vecdb._groups import search_groups
+from vecdb._groups import keys_of_groups, search_groups
 from vecdb._indexing import as_key
 from vecdb._query import FilterLike
 from vecdb._recommend import Examples, as_examples, average_query, best_score, gather
@@ -151,7 +151,8 @@ class Exploring(Searching):
         Return the best hits of each value at a payload key, best group first: at most `groups`, with at most `group_size` hits each.
 
         A group is the points with one str, int or bool at `group_by`; a point with an array belongs to the group of each of its values, one
-        without such a value to none. `offset` skips groups. The other arguments are those of `search`, for one query.
+        without such a value to none. `offset` skips groups. All groups are of one state. The other arguments are those of `search`, for one
+        query.
 
         >>> import vecdb
         >>> points = vecdb.Collection(dim=2)
@@ -183,14 +184,19 @@ class Exploring(Searching):
             return hits
 
         payload_columns(with_payload)
-        chosen = search_groups(
-            lambda node, k: found(node, k, payload=with_payload, vectors=with_vectors),
-            lambda node, k, name: found(node, k, payload=[name], vectors=False),
-            key,
-            node,
-            self._queries.terms_at(key),
-            whole(groups, "groups", 1, MAX_K) + skipped,
-            whole(group_size, "group_size", 1, MAX_K),
-            smaller=spec.metric == "l2",
-        )
-        return chosen[skipped:]
+        wanted, size = whole(groups, "groups", 1, MAX_K) + skipped, whole(group_size, "group_size", 1, MAX_K)
+
+        def read() -> list[Group]:
+            return search_groups(
+                lambda node, k: found(node, k, payload=with_payload, vectors=with_vectors),
+                lambda node, k, name: found(node, k, payload=[name], vectors=False),
+                key,
+                node,
+                self._queries.terms_at(key),
+                wanted,
+                size,
+                smaller=spec.metric == "l2",
+            )
+
+        # Several searches: a write between two of them could take a group away from both.
+        return self._queries.in_one_state(keys_of_groups(key, node), read)[skipped:]

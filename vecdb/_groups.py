@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from vecdb._ordering import id_order, value_order
-from vecdb.filters import Except, F, KeyPath, Node, Term, elements, term
+from vecdb.filters import Except, F, IndexKey, KeyPath, Node, Term, elements, keys, term
 from vecdb.types import Group, Hit, Hits, PointId
 
 _FEW_VALUES = 64
@@ -41,6 +41,13 @@ def search_groups(
     found = [group for group in groups if group.hits]
     found.sort(key=lambda group: (_rank(group.hits[0], smaller=smaller), value_order(group.key)))
     return found[:wanted]
+
+
+def keys_of_groups(key: KeyPath, node: Node) -> frozenset[IndexKey]:
+    """
+    Return the indexes that `search_groups` uses.
+    """
+    return keys(node) | keys(F(str(key)) == "") | keys(Except(key, ()))
 
 
 def _first_terms(look: Look, key: KeyPath, node: Node, wanted: int) -> list[Term]:
