@@ -3,7 +3,6 @@
 #include "left_out.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "mixed.hpp"
@@ -15,9 +14,6 @@ namespace {
 
 constexpr std::size_t kScanBlockBytes = 128 * 1024;
 constexpr Row kCodedRows = 64;  // as many as bits come back of
-constexpr std::size_t kBlendEvery = 6;
-// Rows that point away from each other have nothing between them.
-constexpr double kLeastNorm = 1e-3;
 
 // Calls visit(first, last) for blocks of rows [0, rows). False when stop became true.
 template <class Visit>
@@ -89,34 +85,15 @@ bool scan_codes(const Graph& graph, const Vectors& vectors, Row rows, std::uint3
   return is_done;
 }
 
-double norm_of(const float* values, std::uint32_t dim) {
-  double squares = 0;
-  for (std::uint32_t i = 0; i < dim; ++i) squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-  return std::sqrt(squares);
-}
-
-// What lies half way between two rows, or between their directions under cosine. False where nothing does.
-bool blend(const Vectors& vectors, Row a, Row b, std::vector<float>& out) {
-  const std::uint32_t dim = vectors.dim();
-  const bool is_cosine = vectors.metric() == Metric::cosine;
-  const double share_a = is_cosine ? 0.5 / norm_of(vectors.row(a), dim) : 0.5;
-  const double share_b = is_cosine ? 0.5 / norm_of(vectors.row(b), dim) : 0.5;
-  for (std::uint32_t i = 0; i < dim; ++i) out[i] = static_cast<float>(share_a * vectors.row(a)[i] + share_b * vectors.row(b)[i]);
-  return !is_cosine || norm_of(out.data(), dim) > kLeastNorm;
-}
-
 }  // namespace
 
 std::vector<LeftOut> choose_left_out(const Graph& graph, const Vectors& vectors, Row rows, std::size_t count) {
   std::vector<LeftOut> samples;
-  std::vector<float> values(vectors.dim());
   // Rows that were dead when their turn came are not in the graph.
   for (std::uint64_t i = 0; i < 16 * count && samples.size() < count; ++i) {
     const auto row = static_cast<Row>(mixed(graph.options().seed + i) % rows);
     const bool is_new = std::none_of(samples.begin(), samples.end(), [&](const LeftOut& sample) { return sample.row == row; });
-    if (!is_new || !graph.contains(row)) continue;
-    const bool is_blend = samples.size() % kBlendEvery == kBlendEvery - 1 && blend(vectors, samples.back().row, row, values);
-    samples.push_back({is_blend ? kNoRow : row, Query(is_blend ? values.data() : vectors.row(row), vectors.dim(), vectors.metric()), {}});
+    if (is_new && graph.contains(row)) samples.push_back({row, Query(vectors.row(row), vectors.dim(), vectors.metric()), {}});
   }
   return samples;
 }

@@ -1,5 +1,4 @@
-// Stored rows as queries: each is left out of its own walk and of its own truth, so that it is to the graph what a new query is. Queries
-// need not come from where the rows do, so that one in six lies half way between two rows: harder than any row.
+// Stored rows as queries: each is left out of its own walk and of its own truth, so that it is to the graph what a new query is.
 //
 // Thread rule: pure functions; the graph may be inserted into meanwhile.
 #pragma once
@@ -16,15 +15,13 @@
 
 namespace vecdb {
 
-constexpr Row kNoRow = UINT32_MAX;
-
 struct LeftOut {
-  Row row;  // kNoRow: of a query between two rows
+  Row row;
   Query query;
   std::vector<Candidate> truth;  // the nearest others, ascending
 };
 
-// Different rows of [0, rows) that are in the graph, and blends of some, at most count in all; fewer of a graph that is almost empty.
+// Different rows of [0, rows) that are in the graph, at most count of them; fewer of a graph that is almost empty.
 std::vector<LeftOut> choose_left_out(const Graph& graph, const Vectors& vectors, Row rows, std::size_t count);
 
 // Fill in the nearest depth of rows [0, rows). False when stop became true.

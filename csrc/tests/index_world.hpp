@@ -212,4 +212,11 @@ inline std::unique_ptr<Index> filled_index(const vecdb_field& field, std::uint32
   return index;
 }
 
+// One query a call: those of a batch share a scan, which links may not gain on.
+inline void search_each(Index& index, const std::vector<float>& queries, std::uint32_t dim, const Ask& ask) {
+  for (std::size_t q = 0; q < queries.size() / dim; ++q) {
+    search(index, std::vector<float>(&queries[q * dim], &queries[q * dim] + dim), dim, ask);
+  }
+}
+
 }  // namespace vecdb::test

@@ -118,9 +118,9 @@ TEST(a_range_that_searches_ask_for_often_gets_links_of_its_window) {
   const auto index = made_index(0, rows);
   const Ask third = asked_for(between(200, 533));
   const std::vector<float> queries = near(random, rows, 60);
-  search(*index, std::vector<float>(queries.begin(), queries.begin() + 7 * kWide), kWide, third);
-  search(*index, queries, kWide, asked_for(between(0, 950)));
-  search(*index, queries, kWide, asked_for(between(400, 401)));
+  search_each(*index, std::vector<float>(queries.begin(), queries.begin() + 7 * kWide), kWide, third);
+  search_each(*index, queries, kWide, asked_for(between(0, 950)));
+  search_each(*index, queries, kWide, asked_for(between(400, 401)));
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(0U, linked(*index));
   search(*index, row_of(queries, 7), kWide, third);

@@ -181,9 +181,9 @@ TEST(links_are_given_to_a_tag_that_searches_ask_for_often) {
   CHECK(index->indexer().wait(seconds(300)));
   const Ask third = asked_for({VECDB_OP_TAG, kThird});
   const std::vector<float> queries = near(random, rows, 8);
-  search(*index, std::vector<float>(queries.begin(), queries.begin() + 7 * kWide), kWide, third);
-  for (int i = 0; i < 3; ++i) search(*index, queries, kWide, asked_for({VECDB_OP_TAG, kMost}));
-  for (int i = 0; i < 3; ++i) search(*index, queries, kWide, asked_for({VECDB_OP_TAG, kRare}));
+  search_each(*index, std::vector<float>(queries.begin(), queries.begin() + 7 * kWide), kWide, third);
+  for (int i = 0; i < 3; ++i) search_each(*index, queries, kWide, asked_for({VECDB_OP_TAG, kMost}));
+  for (int i = 0; i < 3; ++i) search_each(*index, queries, kWide, asked_for({VECDB_OP_TAG, kRare}));
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(0U, index->field_stats(0).linked_tags);
   search(*index, std::vector<float>(queries.begin(), queries.begin() + kWide), kWide, third);
@@ -206,7 +206,7 @@ TEST(automatic_links_keep_to_their_memory_and_idle_ones_make_room) {
   CHECK(index->indexer().wait(seconds(300)));
   const std::vector<float> queries = near(random, rows, 8);
   const auto search_for = [&](Tag tag) {
-    search(*index, queries, kWide, asked_for({VECDB_OP_TAG, tag}));
+    search_each(*index, queries, kWide, asked_for({VECDB_OP_TAG, tag}));
     CHECK(index->indexer().wait(seconds(300)));
   };
   const auto is_linked = [&](Tag tag) { return strategy(*index, asked_for({VECDB_OP_TAG, tag})) == VECDB_PLAN_TAG; };
