@@ -338,3 +338,23 @@ def test_a_wrong_filter_is_refused_each_time():
 def test_more_filters_than_are_kept_are_all_parsed_right():
     for number in range(2000):
         assert {"must": [{"key": "n", "match": {"value": number}}]} == parse({"must": [{"key": "n", "match": {"value": number}}]}).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.int64(4607182418800017408), np.float64(1.0)),
+        (np.float64(1.0), np.int64(4607182418800017408)),
+        (np.int32(1065353216), np.float32(1.0)),
+    ],
+)
+def test_numbers_of_numpy_with_the_same_bits_are_different_bounds(one, other):
+    assert {repr(F("n") < one.item()): repr(F("n") < other.item())} == {
+        repr(parse({"key": "n", "range": {"lt": one}})): repr(parse({"key": "n", "range": {"lt": other}}))
+    }
+
+
+def test_bytes_are_refused_also_where_a_number_of_the_same_bits_was_taken():
+    assert parse({"key": "n", "match": {"value": np.int64(97)}}) == parse(F("n") == 97)
+    with pytest.raises(InvalidFilter, match="expected a str, int or bool, got b'a"):
+        parse({"key": "n", "match": {"value": np.int64(97).tobytes()}})

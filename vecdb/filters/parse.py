@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import marshal
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 from vecdb.errors import InvalidFilter
 from vecdb.filters.check import (
@@ -81,21 +81,32 @@ def parse(filter: Mapping[str, Any] | Node | None) -> Filter:
     known = _kept.get(content)
     if known is None:
         known = _parsed(filter)
-        if len(_kept) >= _KEPT:
-            _kept.clear()
-        _kept[content] = known
+        # numpy's numbers and bytes are written alike: of what is not plain, the content does not say what it is.
+        if _is_plain(filter):
+            if len(_kept) >= _KEPT:
+                _kept.clear()
+            _kept[content] = known
     return known
 
 
 def _content(filter: dict[str, Any]) -> bytes | None:
     """
-    Return bytes that only equal dicts of plain values of the same types have; None for what is large, or not plain.
+    Return bytes that no two dicts of plain values share unless they are equal, to the types of their values, and that no other dict shares
+    with a plain one; None for what is large, or cannot be written.
     """
     try:
         content = marshal.dumps(filter)  # what is in it twice is written once: an endless filter has an end
     except ValueError:
         return None
     return content if len(content) <= _KEPT_BYTES else None
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, cast(Iterable[object], value)))
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def _parsed(filter: Mapping[str, Any] | Node) -> Filter:
