@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -339,3 +340,11 @@ def test_writes_through_a_read_only_handle_are_refused(path: Path) -> None:
         with pytest.raises(vecdb.ReadOnly):
             reader["x"].delete("a")
         assert reader["x"]["a"].vector.tolist() == GOOD[0]
+
+
+def test_a_query_whose_square_overflows_is_refused_without_a_warning():
+    points = vecdb.Collection(dim=4, metric="l2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InvalidArgument, match=r"queries\[0\] has norm 6e\+30"):
+            points.knn(np.full((1, 4), 3e30, dtype=np.float32), 1)
