@@ -5,16 +5,13 @@
 #include <cstring>
 #include <thread>
 
-#include "index_world.hpp"
+#include "link_world.hpp"
 
 namespace vecdb::test {
 namespace {
 
 using std::chrono::seconds;
 
-constexpr std::uint32_t kWide = 400;  // so wide that a graph is made from 3,000 rows on
-constexpr Offset kRows = 4000;
-constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7, VECDB_NO_CODES};
 constexpr std::uint32_t kNumbers = 3;
 constexpr std::uint32_t kPlaces = 5;
 
@@ -35,33 +32,8 @@ std::vector<std::uint64_t> around(double lat, double lon, double metres) {
   return {VECDB_OP_GEO, kPlaces, VECDB_GEO_RADIUS, 3, word_of(lat), word_of(lon), word_of(metres)};
 }
 
-std::vector<float> near(std::mt19937_64& random, const std::vector<float>& rows, std::size_t count) {
-  std::vector<float> queries;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t row = random() % (rows.size() / kWide);
-    for (std::size_t d = 0; d < kWide; ++d) {
-      queries.push_back(rows[row * kWide + d] + 0.1F * static_cast<float>(static_cast<int>(random() % 5) - 2));
-    }
-  }
-  return queries;
-}
-
 std::vector<float> row_of(const std::vector<float>& rows, Offset offset) {
   return {rows.begin() + std::ptrdiff_t{offset} * kWide, rows.begin() + (std::ptrdiff_t{offset} + 1) * kWide};
-}
-
-Ask asked_for(std::vector<std::uint64_t> program, std::uint32_t k = 10) {
-  Ask ask;
-  ask.k = k;
-  ask.ef = 24;
-  ask.program = std::move(program);
-  return ask;
-}
-
-Change change_of_one_field() {
-  Change change;
-  change.present.resize(1);
-  return change;
 }
 
 std::vector<std::uint64_t> in_box(double top, double left, double bottom, double right) {
@@ -83,30 +55,7 @@ std::unique_ptr<Index> made_index(std::uint32_t threads, const std::vector<float
   return index;
 }
 
-std::uint32_t strategy(Index& index, const Ask& ask) {
-  vecdb_search search{};
-  search.k = ask.k;
-  search.ef = ask.ef;
-  search.program = ask.program.data();
-  search.program_size = ask.program.size();
-  return index.plan(search).strategy;
-}
-
 bool walks_links(Index& index, const Ask& ask) { return strategy(index, ask) == VECDB_PLAN_TAG; }
-
-double share_found(Index& index, const std::vector<float>& queries, Ask ask) {
-  const Answer answer = search(index, queries, kWide, ask);
-  ask.exact = true;
-  const Answer truth = search(index, queries, kWide, ask);
-  double found = 0, wanted = 0;
-  for (std::size_t q = 0; q < truth.hits.size(); ++q) {
-    CHECK_EQUAL(truth.hits[q].size(), answer.hits[q].size());
-    const std::vector<Offset> expected = offsets_of(truth.hits[q]);
-    for (const Hit& hit : answer.hits[q]) found += std::count(expected.begin(), expected.end(), hit.offset) != 0 ? 1 : 0;
-    wanted += static_cast<double>(expected.size());
-  }
-  return found / wanted;
-}
 
 std::uint64_t linked(Index& index) { return index.field_stats(0).linked_tags; }
 

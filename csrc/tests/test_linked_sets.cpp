@@ -4,16 +4,12 @@
 #include <chrono>
 #include <thread>
 
-#include "index_world.hpp"
+#include "link_world.hpp"
 
 namespace vecdb::test {
 namespace {
 
 using std::chrono::seconds;
-
-constexpr std::uint32_t kWide = 400;  // so wide that a graph is made from 3,000 rows on
-constexpr Offset kRows = 4000;
-constexpr vecdb_field kCheapGraph{kWide, VECDB_L2, 6, 24, 7, VECDB_NO_CODES};
 
 constexpr Tag kMost = 1;   // every row but one in ten
 constexpr Tag kHalf = 2;   // every other row
@@ -33,60 +29,9 @@ std::vector<Tag> tags_of(Offset offset) {
   return tags;
 }
 
-std::vector<float> near(std::mt19937_64& random, const std::vector<float>& rows, std::size_t count) {
-  std::vector<float> queries;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t row = random() % (rows.size() / kWide);
-    for (std::size_t d = 0; d < kWide; ++d) {
-      queries.push_back(rows[row * kWide + d] + 0.1F * static_cast<float>(static_cast<int>(random() % 5) - 2));
-    }
-  }
-  return queries;
-}
-
-Ask asked_for(std::vector<std::uint64_t> program) {
-  Ask ask;
-  ask.ef = 24;
-  ask.program = std::move(program);
-  return ask;
-}
-
 void link(Index& index, std::vector<Tag> tags) {
   index.link_tags(0, tags.data(), tags.size(), 8);
   CHECK(index.indexer().wait(seconds(300)));
-}
-
-std::uint32_t strategy(Index& index, const Ask& ask) {
-  vecdb_search search{};
-  search.k = ask.k;
-  search.ef = ask.ef;
-  search.program = ask.program.data();
-  search.program_size = ask.program.size();
-  return index.plan(search).strategy;
-}
-
-double share_found(Index& index, const std::vector<float>& queries, Ask ask) {
-  const Answer answer = search(index, queries, kWide, ask);
-  ask.exact = true;
-  const Answer truth = search(index, queries, kWide, ask);
-  double found = 0, wanted = 0;
-  for (std::size_t q = 0; q < truth.hits.size(); ++q) {
-    CHECK_EQUAL(truth.hits[q].size(), answer.hits[q].size());
-    const std::vector<Offset> expected = offsets_of(truth.hits[q]);
-    std::set<Offset> once;
-    for (const Hit& hit : answer.hits[q]) {
-      CHECK(once.insert(hit.offset).second);
-      found += std::count(expected.begin(), expected.end(), hit.offset) != 0 ? 1 : 0;
-    }
-    wanted += static_cast<double>(expected.size());
-  }
-  return found / wanted;
-}
-
-Change change_of_one_field() {
-  Change change;
-  change.present.resize(1);
-  return change;
 }
 
 }  // namespace
