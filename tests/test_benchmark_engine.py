@@ -92,7 +92,7 @@ def test_truth_equals_sorting_everything(small: data.Dataset, maker: filters.Cel
 
 def selected(cell: filters.Cell, number: int) -> NDArray[np.bool_]:
     """
-    Return what a program selects, by reading its words over the cell's tags and columns.
+    Return what a program selects, by reading its words over the cell's tags, numbers and places.
     """
     words = [int(word) for word in cell.programs[number]]
     stack: list[NDArray[np.bool_]] = []
@@ -116,8 +116,15 @@ def selected(cell: filters.Cell, number: int) -> NDArray[np.bool_]:
         elif operation == filters.OP_RANGE:
             column, bounds, low, _, high, _ = words[:6]
             del words[:6]
-            assert filters.BOUND_GTE | filters.BOUND_LTE == bounds
-            stack.append((cell.columns[column] >= number_of(low)) & (cell.columns[column] <= number_of(high)))
+            assert (filters.NUMBER, filters.BOUND_GTE | filters.BOUND_LTE) == (column, bounds)
+            assert cell.numbers is not None
+            stack.append((cell.numbers >= number_of(low)) & (cell.numbers <= number_of(high)))
+        elif operation == filters.OP_GEO:
+            assert [filters.PLACE, filters.GEO_BOX, 4] == words[:3]
+            top, left, bottom, right = map(number_of, words[3:7])
+            del words[:7]
+            assert cell.places is not None
+            stack.append(((cell.places >= [bottom, left]) & (cell.places <= [top, right])).all(axis=1))
         elif operation == filters.OP_NOT:
             stack.append(~stack.pop())
         else:
@@ -168,7 +175,7 @@ def test_the_same_cell_comes_twice(maker: filters.CellMaker) -> None:
 
 def test_numbers_are_those_of_the_header() -> None:
     header = dict(re.findall(r"VECDB_(\w+) = (\d+)", (ROOT / "csrc" / "vecdb.h").read_text(encoding="utf-8")))
-    for name in ("OP_TAG", "OP_RANGE", "OP_OFFSETS", "OP_AND", "OP_OR", "OP_NOT", "BOUND_GTE", "BOUND_LTE"):
+    for name in ("OP_TAG", "OP_RANGE", "OP_OFFSETS", "OP_AND", "OP_OR", "OP_NOT", "OP_GEO", "BOUND_GTE", "BOUND_LTE", "GEO_BOX"):
         assert int(header[name]) == getattr(filters, name), name
     assert (core.NO_CODES, core.EIGHT_BITS) == (int(header["NO_CODES"]), int(header["EIGHT_BITS"]))
     assert [int(header[f"PLAN_{name.upper()}"]) for name in core.STRATEGIES] == list(range(len(core.STRATEGIES)))

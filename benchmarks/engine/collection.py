@@ -93,7 +93,7 @@ class CollectionEngine:
         """
         if cell.spec.kind == "bitmap" and int(cell.cardinalities().max()) > MOST_IDS:
             return f"a list of more than {MOST_IDS:,} ids is not a filter that anyone writes"
-        if cell.tags or cell.columns:
+        if cell.has_attributes:
             payloads = cell.payloads()
             for start in range(0, len(payloads), _AT_ONCE):
                 stop = min(start + _AT_ONCE, len(payloads))

@@ -15,7 +15,7 @@ from .filters import Cell
 from .stock import SEED, Options, file_digest
 
 INPUTS = ("queries", "filter_of_query", "programs", "starts")
-ATTACHED = ("tag_offsets", "tags", "columns", "column_offsets", "values")
+ATTACHED = ("tag_offsets", "tags", "numbers", "places")
 NO_CODES, EIGHT_BITS = 0, 1
 STRATEGIES = ("empty", "exact", "graph", "tag", "sweep")
 
@@ -91,9 +91,9 @@ class Core:
 
     def attach(self, cell: Cell, files: dict[str, str]) -> None:
         """
-        Give the points the tags and numbers of a cell.
+        Give the points the tags, numbers and places of a cell.
         """
-        if cell.tags or cell.columns:
+        if cell.has_attributes:
             self.driver.call("attach", **{name: files[name] for name in ATTACHED if name in files})
 
     def settle(self, asked: Asked, k: int, links: str) -> LinksSeen:

@@ -1,7 +1,7 @@
 // vecdb's core without Python, through its C ABI as the extension uses it.
 //
 // Commands: create (dim m ef_construction seed coding threads), add (rows [tombstones]), wait, save (graph), load (graph), attach
-// ([tag_offsets tags] [columns column_offsets values]), link, detach, run (queries k ef exact passes first count batch threads out
+// ([tag_offsets tags] [numbers] [places]), link, detach, run (queries k ef exact passes first count batch threads out
 // [filter_of_query programs starts]), plan (k ef [filter programs starts]), latency (queries k seconds [rows]), stats. Only `latency` makes
 // a thread here; the core's own workers index.
 #include <atomic>
@@ -22,6 +22,9 @@ using bench::Hits;
 using bench::Programs;
 
 constexpr std::uint8_t kUuid[16] = {};
+// The columns of a cell's numbers and places; filters.py writes the same into its programs.
+constexpr std::uint32_t kNumber = 0;
+constexpr std::uint32_t kPlace = 1;
 constexpr std::size_t kAddedAtOnce = 10'000;
 constexpr std::size_t kInsertedAtOnce = 100;
 
@@ -87,31 +90,24 @@ class Core {
   Answer attach(const Command& command) {
     vecdb_changes change{};
     change.first_offset = count_;
-    std::vector<std::uint32_t> tag_offsets, columns, column_offsets;
+    std::vector<std::uint32_t> tag_offsets;
     std::vector<std::uint64_t> tags;
-    std::vector<double> values;
     if (command.has("tags")) {
       tag_offsets = bench::read_array<std::uint32_t>(command.text("tag_offsets"));
       tags = bench::read_array<std::uint64_t>(command.text("tags"));
     }
-    if (command.has("columns")) {
-      columns = bench::read_array<std::uint32_t>(command.text("columns"));
-      column_offsets = bench::read_array<std::uint32_t>(command.text("column_offsets"));
-      values = bench::read_array<double>(command.text("values"));
-    }
-    const std::vector<std::int32_t> rests(values.size());
     change.tag_added_offsets = tag_offsets.data();
     change.tag_added = tags.data();
     change.tag_added_count = tags.size();
-    change.column_added = columns.data();
-    change.column_added_offsets = column_offsets.data();
-    change.column_added_values = values.data();
-    change.column_added_rests = rests.data();
-    change.column_added_count = values.size();
+    const bench::Numbers numbers(command, kNumber);
+    numbers.put(change);
+    const bench::Places places(command, kPlace);
+    places.put(change);
     const auto start = bench::Clock::now();
     check(vecdb_index_apply(index_.get(), &change, nullptr));
     attached_tags_.insert(tags.begin(), tags.end());
-    attached_columns_.insert(columns.begin(), columns.end());
+    if (command.has("numbers")) attached_columns_.insert(kNumber);
+    if (command.has("places")) attached_columns_.insert(kPlace);
     return Answer().add("seconds", bench::seconds_since(start));
   }
 

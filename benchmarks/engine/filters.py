@@ -18,11 +18,13 @@ from .cells import Spec
 from .data import Dataset
 from .regions import Regions, assign
 
-# Operations of a filter program and bounds of a range, as in vecdb.h.
-OP_TAG, OP_RANGE, OP_OFFSETS, OP_AND, OP_OR, OP_NOT = 3, 5, 6, 7, 8, 10
+# Operations of a filter program, bounds of a range and shapes of an area, as in vecdb.h.
+OP_TAG, OP_RANGE, OP_OFFSETS, OP_AND, OP_OR, OP_NOT, OP_GEO = 3, 5, 6, 7, 8, 10, 11
 BOUND_GTE, BOUND_LTE = 2, 8
+GEO_BOX = 2
 
-NUMBER, LATITUDE, LONGITUDE = 0, 1, 2
+# The columns of the numbers and of the places.
+NUMBER, PLACE = 0, 1
 _ROTATING = 40
 _FEWEST = 8
 # Tags a point has on average, over all filters of a cell.
@@ -40,7 +42,7 @@ class Cell:
     The filters of a cell and which of them each query has.
 
     `bitmaps` is (filters, words): bit o % 64 of word o // 64 is point o. `programs` and `filters` say the same in words and in the
-    grammar. `tags` maps a tag to its points; `columns` a column to the values of all points.
+    grammar. `tags` maps a tag to its points; `numbers` are the values of all points, `places` their latitudes and longitudes, (points, 2).
     """
 
     spec: Spec
@@ -50,7 +52,15 @@ class Cell:
     programs: list[Words] = field(default_factory=list)
     filters: list[dict[str, Any]] = field(default_factory=list)
     tags: dict[int, Members] = field(default_factory=dict)
-    columns: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    numbers: NDArray[np.float64] | None = None
+    places: NDArray[np.float64] | None = None
+
+    @property
+    def has_attributes(self) -> bool:
+        """
+        Whether the filters test something that points are given: tags, a number, a place.
+        """
+        return bool(self.tags) or self.numbers is not None or self.places is not None
 
     @property
     def is_filtered(self) -> bool:
@@ -81,12 +91,11 @@ class Cell:
         for tag, members in self.tags.items():
             for point in members.tolist():
                 made[point].setdefault("tags", []).append(f"t{tag}")
-        if NUMBER in self.columns:
-            for payload, value in zip(made, self.columns[NUMBER].tolist(), strict=True):
+        if self.numbers is not None:
+            for payload, value in zip(made, self.numbers.tolist(), strict=True):
                 payload["number"] = value
-        if LATITUDE in self.columns:
-            places = zip(self.columns[LATITUDE].tolist(), self.columns[LONGITUDE].tolist(), strict=True)
-            for payload, (latitude, longitude) in zip(made, places, strict=True):
+        if self.places is not None:
+            for payload, (latitude, longitude) in zip(made, self.places.tolist(), strict=True):
                 payload["place"] = {"lat": latitude, "lon": longitude}
         return made
 
@@ -102,10 +111,10 @@ class Cell:
             sizes = [len(members) for members in self.tags.values()]
             arrays["tag_offsets"] = np.concatenate(list(self.tags.values())).astype(np.uint32)
             arrays["tags"] = np.repeat(np.array(list(self.tags), dtype=np.uint64), sizes)
-        if self.columns:
-            arrays["columns"] = np.repeat(np.array(list(self.columns), dtype=np.uint32), self.points)
-            arrays["column_offsets"] = np.tile(np.arange(self.points, dtype=np.uint32), len(self.columns))
-            arrays["values"] = np.concatenate(list(self.columns.values()))
+        if self.numbers is not None:
+            arrays["numbers"] = self.numbers
+        if self.places is not None:
+            arrays["places"] = self.places
         directory.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             np.ascontiguousarray(array).tofile(directory / name)
@@ -222,7 +231,7 @@ class CellMaker:
         lows, highs = ascending[starts], ascending[starts + size - 1]
         middles = ascending[starts + size // 2]
         cell.filter_of_query = assign(np.abs(asked[:, None] - middles[None, :]), spec.correlation, chance)
-        cell.columns = {NUMBER: values}
+        cell.numbers = values
         for low, high in zip(lows, highs, strict=True):
             cell.programs.append(_range(NUMBER, low, high))
             cell.filters.append({"must": [{"key": "number", "range": {"gte": float(low), "lte": float(high)}}]})
@@ -238,15 +247,14 @@ class CellMaker:
             places, asked = raw * scale, raw_asked * scale
         middles = places[chance.choice(self._points, self._filter_count(spec, 1e-9), replace=False)]
         cell.filter_of_query = assign(np.abs(asked[:, None, :] - middles[None, :, :]).max(axis=2), spec.correlation, chance)
-        cell.columns = {LATITUDE: places[:, 0].copy(), LONGITUDE: places[:, 1].copy()}
+        cell.places = places
         size = self._size(spec.share)
         masks = []
         for middle in middles:
             spread = np.abs(places - middle).max(axis=1)
             reach = np.partition(spread, size - 1)[size - 1] * (1 + 1e-12)
             low, high = np.maximum(middle - reach, [-90, -180]), np.minimum(middle + reach, [90, 180])
-            bounds = [(LATITUDE, low[0], high[0]), (LONGITUDE, low[1], high[1])]
-            cell.programs.append(np.concatenate([*(_range(*bound) for bound in bounds), np.array([OP_AND, 2], dtype=np.uint64)]))
+            cell.programs.append(_box(high[0], low[1], low[0], high[1]))
             corners = {"top_left": {"lat": high[0], "lon": low[1]}, "bottom_right": {"lat": low[0], "lon": high[1]}}
             box = {name: {axis: float(value) for axis, value in corner.items()} for name, corner in corners.items()}
             cell.filters.append({"must": [{"key": "place", "geo_bounding_box": box}]})
@@ -257,6 +265,11 @@ class CellMaker:
 def _range(column: int, low: float, high: float) -> Words:
     low_bits, high_bits = np.array([low, high], dtype=np.float64).view(np.uint64)
     return np.array([OP_RANGE, column, BOUND_GTE | BOUND_LTE, low_bits, 0, high_bits, 0], dtype=np.uint64)
+
+
+def _box(top: float, left: float, bottom: float, right: float) -> Words:
+    edges = np.array([top, left, bottom, right], dtype=np.float64).view(np.uint64)
+    return np.array([OP_GEO, PLACE, GEO_BOX, len(edges), *edges], dtype=np.uint64)
 
 
 def _cities(points: int, chance: np.random.Generator) -> NDArray[np.float64]:
