@@ -146,6 +146,7 @@ class Checkpointer:
                 raise StorageError(self.blocked)
             if self._pending is not None:
                 self._commit(self._pending)
+            self._parts.log.spares.make_for_switch()
             yield
 
     @contextmanager
@@ -171,6 +172,7 @@ class Checkpointer:
 
     def _freeze_and_commit(self, occasion: Occasion) -> None:
         parts = self._parts
+        parts.log.spares.make_for_switch()
         with parts.write_lock:
             parts.drain()
             if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:

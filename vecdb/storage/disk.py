@@ -115,6 +115,7 @@ class DiskStore:
             apply(ticket.lsn, ticket.payload)
 
         self._log.apply = apply_ticket
+        self._log.spares.wanted = self._log.spares.make_in_background
         forget_clean_close(base.points.path)
         self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)
         try:
