@@ -247,13 +247,13 @@ vecdb_status vecdb_index_id_text(vecdb_index* index, uint64_t place, const char*
 
 /* The graph of a field as bytes of a derived file, and back. save with buffer == NULL gives the size, with a buffer it writes
  * exactly *out_size bytes; VECDB_CAPACITY with the size now needed in *out_size when background workers have made the graph larger than
- * the buffer meanwhile. VECDB_NOT_FOUND when there is no graph. Both must be called while no other thread calls apply. load checks every
+ * the buffer meanwhile. VECDB_NOT_FOUND when there is no graph. load must be called while no other thread calls apply. load checks every
  * byte it uses, VECDB_CORRUPTION leaves the index as it was. uuid is 16 bytes and must agree; *out_rows is what the graph covers: a
  * graph that is there already and covers as much is kept. */
 vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
                                     uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
 /* As save, for the field after compaction: only rows with a set bit in kept_rows (64 rows a word, ascending; rows from row_count on are
- * left out) are kept, and numbered anew in their order. */
+ * left out) are kept, and numbered anew in their order. REQUIRES: no other thread calls apply. */
 vecdb_status vecdb_index_save_compacted_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
                                               const uint64_t* kept_rows, uint64_t row_count, uint8_t* buffer, uint64_t buffer_size,
                                               uint64_t* out_size);

@@ -82,9 +82,11 @@ class GraphCalls:
         self, field: int, uuid: bytes, generation: int, lsn: int, *, kept_rows: NDArray[np.bool_] | None = None
     ) -> memoryview | None:
         """
-        Return the field's graph as the bytes of a derived file, or None when it has none. No other thread may call apply meanwhile.
+        Return the field's graph as the bytes of a derived file, or None when it has none. It covers rows that were applied when this was
+        called or since.
 
-        With kept_rows, one bool a row, it is the graph after compaction: of the kept rows, numbered anew in their order.
+        With kept_rows, one bool a row, it is the graph after compaction: of the kept rows, numbered anew in their order. Then no other
+        thread may call apply meanwhile.
         """
         assert len(uuid) == _UUID_BYTES, "a uuid has 16 bytes"
         handle = self._open()

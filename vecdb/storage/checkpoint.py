@@ -5,7 +5,7 @@ gives the order and the cases.
 Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only
 switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it. A failed sync of rows
 ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue,
-switching the segment, freezing, and copying a graph that is due.
+switching to a segment that was made before, and freezing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Occasion(Enum):
 @dataclass(frozen=True, slots=True)
 class _Graph:
     """
-    A graph as of the checkpoint at `lsn`, and the rows it covers.
+    A graph that is exact for `lsn`, and the rows it covers.
     """
 
     field: int
@@ -172,15 +172,13 @@ class Checkpointer:
 
     def _freeze_and_commit(self, occasion: Occasion) -> None:
         parts = self._parts
-        parts.log.spares.make_for_switch()
+        if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
+            parts.log.spares.make_for_switch()
+        graphs = self._copy_graphs(parts.overlay.applied_lsn, occasion)
         with parts.write_lock:
             parts.drain()
             if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
-                lsn = parts.log.switch_segment()
-                self._pending = parts.overlay.freeze(lsn, tuple(rows.freeze() for rows in parts.rows))
-            else:
-                lsn = parts.overlay.base.applied_lsn
-            graphs = self._copy_graphs(lsn, occasion)
+                self._pending = parts.overlay.freeze(parts.log.switch_segment(), tuple(rows.freeze() for rows in parts.rows))
         if self._pending is not None:
             self._commit(self._pending)
         for graph in graphs:
@@ -205,8 +203,8 @@ class Checkpointer:
 
     def _copy_graphs(self, lsn: int, occasion: Occasion) -> list[_Graph]:
         """
-        Take the bytes of the graphs that have grown enough. Under the write lock, so that they cover no row beyond
-        the checkpoint.
+        Take the bytes of the graphs that have grown enough. Before the applied state is frozen, so that they cover no
+        row beyond the checkpoint; writes go on meanwhile.
         """
         parts = self._parts
         graphs = []

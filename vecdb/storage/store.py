@@ -152,7 +152,7 @@ class Compaction(Protocol):
 
 class GraphSource(Protocol):
     """
-    The core, when derived files are saved. Both calls come while no write is applied.
+    The core, when derived files are saved. Both calls come while writes go on.
     """
 
     def indexed_rows(self, field: int) -> int:
