@@ -190,7 +190,8 @@ vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const u
 vecdb_status vecdb_index_link_column(vecdb_index* index, uint32_t field, uint32_t column, uint32_t m);
 vecdb_status vecdb_index_unlink_column(vecdb_index* index, uint32_t field, uint32_t column);
 
-/* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. */
+/* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. Where nobody has searched for
+ * ten seconds, the bound is 32 times as long: it is there for the sake of searches. */
 vecdb_status vecdb_index_help(vecdb_index* index, uint32_t max_points, uint32_t* out_done);
 /* Wait until every tail is empty and every linked tag's points are linked, at most timeout_ms; works itself when no background worker may.
  * *out_done is 1 when they are.

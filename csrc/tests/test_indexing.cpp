@@ -183,9 +183,14 @@ TEST(rows_of_the_tail_are_found_at_once) {
 
 TEST(a_writer_that_helps_brings_the_tail_below_its_bound) {
   std::mt19937_64 random = seeded("help", 44);
-  const auto index = filled_index(kCheapGraph, 0, whole_values(random, 3300 * kWide), tags_of);
+  const std::vector<float> rows = whole_values(random, 3300 * kWide);
+  const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
   const Row bound = tail_bound(kWide);
   CHECK_EQUAL(3000U, bound);
+  CHECK_EQUAL(0U, index->indexer().help(100));  // nobody searches
+  Ask ask;
+  ask.k = 1;
+  search(*index, {rows.begin(), rows.begin() + kWide}, kWide, ask);
   CHECK_EQUAL(100U, index->indexer().help(100));
   CHECK_EQUAL(200U, index->indexer().help(100) + index->indexer().help(100));
   CHECK_EQUAL(0U, index->indexer().help(100));
