@@ -171,7 +171,8 @@ def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
 
 
 def _numbers(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
-    return tuple(dict.fromkeys(number(e) for e in elements if isinstance(e, (int, float)) and not isinstance(e, bool)))
+    # A NaN, which only bytes that somebody else wrote can hold, is in no range.
+    return tuple(dict.fromkeys(number(e) for e in elements if isinstance(e, (int, float)) and not isinstance(e, bool) and e == e))
 
 
 def _times(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
