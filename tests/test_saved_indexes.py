@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from filter_samples import random_condition, random_filter, random_payload
+from storage_doubles import QuickSystem
 
 import vecdb
 from vecdb import Collection, F
 from vecdb.filters import matches, parse, terms
-from vecdb.storage import saved_indexes
+from vecdb.storage import files, saved_indexes
 from vecdb.storage.codec import decode_payload, encode_payload
 
 Model = dict[Any, dict[str, Any]]
@@ -36,6 +37,7 @@ def rng() -> random.Random:
 @pytest.fixture(autouse=True)
 def small_indexes_are_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_indexes, "LEAST_ENTRIES", 1)
+    monkeypatch.setattr(files, "system", QuickSystem())
 
 
 def directory_of(path: Path) -> Path:
@@ -213,6 +215,7 @@ def test_only_what_the_file_cannot_know_is_scanned(path: Path, monkeypatch: pyte
         assert [3, 5, 1000, 1001] == sorted(set(read))
         assert points.count(F("n") == 9) == 3
         assert points.count(F("n") < 3) == sum(n % 7 < 3 for n in range(1000) if n not in (3, 4, 5, 9)) + 1
+        points._state.indexes.restore()
         assert built(points) == contents(points)
 
 
