@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vecdb.filters import KeyPath, Kind, Term
+from vecdb.storage.saved_indexes import SavedIndex
 
 _BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
 # In the core: a place in a posting, which grows by doubling; an entry of a column.
@@ -21,7 +22,22 @@ class PayloadIndex:
     The index of one kind of one key: a tag for each term, or one column.
     """
 
-    __slots__ = ("column", "complete", "end", "entries", "key", "kind", "m", "pins", "scanned", "tags", "touched", "used")
+    __slots__ = (
+        "column",
+        "complete",
+        "end",
+        "entries",
+        "key",
+        "kind",
+        "m",
+        "pins",
+        "saved",
+        "scanned",
+        "stale",
+        "tags",
+        "touched",
+        "used",
+    )
 
     def __init__(self, key: KeyPath, kind: Kind, column: int, end: int) -> None:
         self.key = key
@@ -30,8 +46,10 @@ class PayloadIndex:
         self.tags: dict[Term, int] = {}
         self.entries = 0
         self.complete = False
-        # While it is built: the offsets below `scanned` and from `end` on are in it, and those that writes touched.
+        # While it is built, these offsets are in it: below `scanned` but for the stale ones, from `end` on, and what writes touched.
+        self.saved: SavedIndex | None = None  # the file that it is to be filled from
         self.scanned = 0
+        self.stale: set[int] = set()
         self.end = end
         self.touched: set[int] = set()
         self.pins = 0
@@ -49,4 +67,6 @@ class PayloadIndex:
         """
         Return whether what the payload of an offset gives is in the index.
         """
-        return self.complete or offset < self.scanned or offset >= self.end or offset in self.touched
+        if self.complete or offset >= self.end or offset in self.touched:
+            return True
+        return offset < self.scanned and offset not in self.stale

@@ -28,6 +28,7 @@ from vecdb.storage.codec import decode_payload, encode_payload
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.framing import FieldSpec, Manifest
+from vecdb.storage.index_file import IndexName
 from vecdb.storage.memory import MemoryStore
 from vecdb.storage.vectors import rows_per_block
 
@@ -88,6 +89,12 @@ class Core:
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
         return memoryview(b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field)))
+
+    def index_entries(self) -> dict[IndexName, int | None]:
+        return {}
+
+    def copy_index(self, name: IndexName) -> None:
+        return None
 
     def append_rows(self, field: int, rows: NDArray[np.float32]) -> None:
         assert rows.shape[1] == self.dims[field]

@@ -23,7 +23,7 @@ from vecdb.storage.findings import Findings
 from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
 from vecdb.storage.generation import Generation
 from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
-from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
+from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.view import View
 from vecdb.storage.wal import Log, Ticket
@@ -46,7 +46,7 @@ class DiskStore:
     store ready.
     """
 
-    def __init__(self, directory: Path, base: Base, *, durability: str, graphs: GraphSource, write_lock: WriteLock) -> None:
+    def __init__(self, directory: Path, base: Base, *, durability: str, graphs: DerivedSource, write_lock: WriteLock) -> None:
         self.manifest = base.manifest
         self._directory = directory
         self._generation = Generation(base)
@@ -66,7 +66,7 @@ class DiskStore:
 
     @classmethod
     def open(
-        cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: GraphSource, verify: bool = False
+        cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: DerivedSource, verify: bool = False
     ) -> DiskStore:
         """
         Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's
@@ -124,8 +124,8 @@ class DiskStore:
             logger.warning("%s: what an interrupted compaction left stays until the next opening: %s", self._directory, error)
 
     def _parts(self, log: Log) -> Parts:
-        base = self._generation.base
-        return Parts(base.points, self._generation.overlay, base.rows, base.derived, log, self._graphs, self._write_lock, self.drain)
+        base, overlay = self._generation.base, self._generation.overlay
+        return Parts(base.points, overlay, base.rows, base.derived, base.indexes, log, self._graphs, self._write_lock, self.drain)
 
     @property
     def generation(self) -> Generation:
@@ -259,7 +259,7 @@ class DiskStore:
             return False
         return True
 
-    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> DiskCompaction:
+    def compact(self, load: Loader, graphs: DerivedSource, old: Predecessor, advance: Advance) -> DiskCompaction:
         """
         Make the next generation of the files; see `store.Store`. The caller sees to it that there is one compaction at a time.
         """
@@ -362,6 +362,7 @@ class DiskStore:
             payload_bytes=self._generation.base.points.size(),
             vector_bytes=sum(rows.size for rows in self._generation.base.rows),
             derived_bytes=self._generation.base.derived.size(),
+            derived_dropped=tuple(self._generation.base.derived.dropped),
             generation=self._generation.base.generation,
             checkpoint_error=checkpointer.error,
         )

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base
+from vecdb.storage.saved_indexes import SavedIndexes
 from vecdb.storage.view import DiskView
 
 
@@ -45,6 +46,13 @@ class Generation:
         The number of points.
         """
         return self.overlay.live
+
+    @property
+    def saved_indexes(self) -> SavedIndexes:
+        """
+        The payload indexes that are saved.
+        """
+        return self.base.indexes
 
     def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
         """
