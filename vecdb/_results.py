@@ -28,15 +28,9 @@ def as_hits(
     for query, count in enumerate(result.counts.tolist()):
         offsets = result.offsets[query, :count].tolist()
         scores = result.scores[query, :count].tolist()
-        yield Hits(
-            Hit(
-                ids[query][row],
-                scores[row],
-                _payload(raws[offset], columns) if raws else None,
-                vectors[query][row] if vectors is not None else None,
-            )
-            for row, offset in enumerate(offsets)
-        )
+        payloads = [_payload(raws[offset], columns) for offset in offsets] if raws else [None] * count
+        rows = vectors[query] if vectors is not None else [None] * count
+        yield Hits(map(Hit, ids[query], scores, payloads, rows))
 
 
 def ranked_hits(

@@ -317,7 +317,7 @@ class CoreIndex(GraphCalls, CopyCalls):
     @staticmethod
     def _decode(handle: Any, ids: NDArray[np.uint64], kinds: NDArray[np.uint8]) -> list[int | str]:
         decoded: list[int | str] = ids.tolist()
-        if kinds.any():
+        if kinds.tobytes().strip(b"\0"):  # faster than any() for some ten of them
             text, size = ffi.new("char **"), ffi.new("uint32_t *")
             for place in np.flatnonzero(kinds).tolist():
                 check(lib.vecdb_index_id_text(handle, decoded[place], text, size))
