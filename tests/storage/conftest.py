@@ -263,40 +263,46 @@ class StoredCollection:
 class RecordingSystem(files.System):
     """
     Keeps what every file (by its inode) held when it was last synced, and calls `after` behind each call that changes
-    something.
+    something. One call at a time: the log's next segment is made by a thread of its own.
     """
 
     def __init__(self) -> None:
         self.after: Callable[[str], None] = lambda call: None
         self.synced: dict[int, bytes] = {}
+        self._one_at_a_time = threading.RLock()
 
     def pwritev(self, fd: int, buffers: Any, offset: int) -> int:
-        status = os.fstat(fd)
-        if status.st_ino not in self.synced:
-            self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
-        done = super().pwritev(fd, buffers, offset)
-        self.after(f"pwritev {files.path_of(fd)}")
-        return done
+        with self._one_at_a_time:
+            status = os.fstat(fd)
+            if status.st_ino not in self.synced:
+                self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
+            done = super().pwritev(fd, buffers, offset)
+            self.after(f"pwritev {files.path_of(fd)}")
+            return done
 
     def sync_data(self, fd: int) -> None:
-        self.after(f"before sync_data {files.path_of(fd)}")
-        super().sync_data(fd)
-        status = os.fstat(fd)
-        self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
-        self.after(f"sync_data {files.path_of(fd)}")
+        with self._one_at_a_time:
+            self.after(f"before sync_data {files.path_of(fd)}")
+            super().sync_data(fd)
+            status = os.fstat(fd)
+            self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
+            self.after(f"sync_data {files.path_of(fd)}")
 
     def sync_directory(self, fd: int) -> None:
-        super().sync_directory(fd)
-        self.after("sync_directory")
+        with self._one_at_a_time:
+            super().sync_directory(fd)
+            self.after("sync_directory")
 
     def rename(self, source: Path, target: Path) -> None:
-        super().rename(source, target)
-        self.after(f"rename {target}")
+        with self._one_at_a_time:
+            super().rename(source, target)
+            self.after(f"rename {target}")
 
     def unlink(self, path: Path) -> None:
-        self.synced.pop(os.lstat(path).st_ino, None)
-        super().unlink(path)
-        self.after(f"unlink {path}")
+        with self._one_at_a_time:
+            self.synced.pop(os.lstat(path).st_ino, None)
+            super().unlink(path)
+            self.after(f"unlink {path}")
 
 
 def copy_world(source: Path, target: Path) -> None:
