@@ -2,8 +2,8 @@
 The declared payload indexes of a collection: which there are, kept in the store, built ahead and never dropped for want of memory.
 
 Invariant: a key is declared exactly when the store has it, but while `create` or `drop` run; no answer depends on it. What was declared
-before is filled from its file, or built, by a thread of its own after opening. Threads: any thread; a lock makes `create` and `drop` follow
-one another.
+before is filled from its file, or built, by a thread of its own after opening. Threads: any thread; a lock makes `create` and `drop`
+follow one another.
 """
 
 from __future__ import annotations
