@@ -32,7 +32,7 @@ from vecdb import F
 PARTS = ("calls", "filters", "upload")
 _DIM = 100
 _CITIES = 50
-_ROUNDS_OF_WORK = 40
+_ROUNDS_OF_WORK = 600
 
 
 class _Timed:
@@ -161,18 +161,15 @@ def filters(directory: Path, points: int) -> Table:
     return table
 
 
-def transform(batch: list[int]) -> list[tuple[int, NDArray[np.float32], dict[str, Any]]]:
+def transform(one: int) -> tuple[int, NDArray[np.float32], dict[str, Any]]:
     """
-    Make points of numbers: pure Python, as a tokenizer or a parser is.
+    Make a point of a number: pure Python, as a tokenizer or a parser is, some 0.4 ms.
     """
-    points = []
-    for one in batch:
-        text = " ".join(f"word{one * step % 1009}" for step in range(1, _ROUNDS_OF_WORK))
-        vector = np.zeros(_DIM, dtype=np.float32)
-        for word in text.split():
-            vector[sum(map(ord, word)) % _DIM] += 1.0
-        points.append((one, vector, {"text": text[:40]}))
-    return points
+    text = " ".join(f"word{one * step % 1009}" for step in range(1, _ROUNDS_OF_WORK))
+    vector = np.zeros(_DIM, dtype=np.float32)
+    for word in text.split():
+        vector[sum(map(ord, word)) % _DIM] += 1.0
+    return one, vector, {"text": text[:40]}
 
 
 def upload(directory: Path, points: int) -> Table:

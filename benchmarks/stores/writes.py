@@ -94,12 +94,14 @@ class _Counting(System):
         return written
 
 
-def _process_bytes() -> tuple[int, int]:
+def _process_bytes() -> int:
     """
-    Return (bytes given to write calls, bytes that this process sent towards the medium).
+    Return the bytes that this process has given to write calls.
+
+    Its `write_bytes` counts a whole folio, up to megabytes, for each byte that makes one dirty; only the blocks that changed are written.
     """
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return int(fields["wchar"]), int(fields["write_bytes"])
+    return int(fields["wchar"])
 
 
 def amplification(directory: Path, work: Work, *, points: int) -> Table:
@@ -108,7 +110,7 @@ def amplification(directory: Path, work: Work, *, points: int) -> Table:
     """
     table = Table(
         f"bytes written for each byte acknowledged, {points:,} new points, closed at the end",
-        ["store", "points a call", "by write calls", "to the medium", "log", "rows", "LMDB", "derived", "bytes a point on disk"],
+        ["store", "points a call", "all", "log", "rows", "LMDB", "derived", "bytes a point on disk"],
     )
     for batch in BATCHES[1:]:
         for kind in STORES:
@@ -129,11 +131,11 @@ def amplification(directory: Path, work: Work, *, points: int) -> Table:
             after = _process_bytes()
             acknowledged = points * work.bytes_a_point
             shares = [counting.written[part] / acknowledged for part in ("log", "rows", "derived")]
-            total = (after[0] - before[0]) / acknowledged
+            total = (after - before) / acknowledged
             lmdb_share = total - sum(counting.written.values()) / acknowledged
             parts = [*shares[:2], lmdb_share, shares[2]] if kind is Vecdb else [None] * 4
             size = sum(path.stat().st_blocks * 512 for path in place.rglob("*") if path.is_file())
-            table.add(kind.name, batch, total, (after[1] - before[1]) / acknowledged, *parts, size / points)
+            table.add(kind.name, batch, total, *parts, size / points)
             shutil.rmtree(place)
     table.notes.append(
         "log and rows count the zeros by which their files get their room; LMDB is what the write calls of vecdb's own files leave"

@@ -149,8 +149,8 @@ def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Iterable[Kind]) -> Te
 
 
 def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
-    if len(elements) == 1 and isinstance(elements[0], str):
-        return frozenset((("str", elements[0]), ONE))
+    if len(elements) == 1 and (single := term(elements[0])) is not None:
+        return frozenset((single, ONE))
     tags: set[Term] = set()
     others: set[float] = set()
     containers = 0

@@ -28,10 +28,10 @@ CHANGES_PER_VALUE = 16384
 INT_KIND, STR_KIND = 0, 1
 MAX_ID_BYTES = 480
 
-u32 = struct.Struct("<I")
-key_u32 = struct.Struct(">I")
-key_u32_u32 = struct.Struct(">II")
-key_u64_u32 = struct.Struct(">QI")
+u32: struct.Struct = struct.Struct("<I")
+key_u32: struct.Struct = struct.Struct(">I")
+key_u32_u32: struct.Struct = struct.Struct(">II")
+key_u64_u32: struct.Struct = struct.Struct(">QI")
 _count = struct.Struct("<II")
 _id_int = struct.Struct(">BQ")
 

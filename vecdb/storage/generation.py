@@ -25,7 +25,7 @@ class Generation:
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self.overlay = Overlay(base.points, base.state)
+        self.overlay: Overlay = Overlay(base.points, base.state)
         self.failure: str | None = None
         self.recorder: Callable[[int, Effects], None] | None = None
         """

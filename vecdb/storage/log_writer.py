@@ -62,14 +62,14 @@ class LogWriter:
 
     def __init__(self, directory: Path, *, uuid: bytes, generation: int, state: LogState, end: LogEnd, syncs: bool) -> None:
         self.end = end
-        self.segments = state.segments
+        self.segments: list[int] = state.segments
         self._directory = directory
         self._uuid = uuid
         self.generation = generation
         self._syncs = syncs
         self._last_size, self._last_used = state.size, state.used
         self._prepared: list[SegmentFile] = []
-        self.spares = Spares(directory)
+        self.spares: Spares = Spares(directory)
 
     def prepare(self, first_lsn: int, last: SegmentFile | None, used: int, needed: int) -> SegmentFile:
         """

@@ -31,7 +31,7 @@ class SegmentFile:
     def __init__(self, aside: Path, fd: int, size: int) -> None:
         self.fd = fd
         self.size = size
-        self.salt = secrets.randbits(32)
+        self.salt: int = secrets.randbits(32)
         self._aside = aside
 
     @classmethod

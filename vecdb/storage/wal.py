@@ -28,6 +28,7 @@ from vecdb.storage.log_recovery import rewrite_doubtful
 from vecdb.storage.log_writer import Group, LogEnd, LogWriter
 from vecdb.storage.segment_file import SMALLEST, SegmentFile, aside_of, remove_unpublished
 from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, Kind, SegmentHeader, group_records, group_size
+from vecdb.storage.spares import Spares
 from vecdb.storage.system import Buffer
 from vecdb.storage.tickets import Queued, copy_of, failure_in
 from vecdb.storage.tickets import Ticket as Ticket
@@ -49,7 +50,7 @@ class Log:
     def __init__(self, directory: Path, writer: LogWriter, *, replayed_bytes: int, syncs: bool, writable: bool) -> None:
         self.failed: StorageError | None = None
         self.bytes_since_checkpoint = replayed_bytes
-        self.spares = writer.spares
+        self.spares: Spares = writer.spares
         self._directory = directory
         self._writer = writer
         self._syncs = syncs
