@@ -139,15 +139,14 @@ void Reservation::show_file(int fd, std::size_t bytes) {
 
 void Reservation::read_ahead(std::size_t first, std::size_t last) const {
   const std::size_t start = first / page_size() * page_size();
-  const std::size_t end = std::min(last, usable_);
-  if (start >= end) return;
+  if (start >= last) return;
   // Advice only: without it, or where the answer is wrong, pages are read when they are touched.
 #if defined(__linux__)
   unsigned char in_memory = 0;
-  const std::size_t middle = (start + (end - start) / 2) / page_size() * page_size();
+  const std::size_t middle = (start + (last - start) / 2) / page_size() * page_size();
   if (mincore(at(base_, middle), page_size(), &in_memory) == 0 && (in_memory & 1U) != 0) return;
 #endif
-  static_cast<void>(madvise(at(base_, start), end - start, MADV_WILLNEED));
+  static_cast<void>(madvise(at(base_, start), last - start, MADV_WILLNEED));
 }
 
 }  // namespace vecdb

@@ -33,7 +33,7 @@ class Reservation {
   // Rows are read from it one here, one there: the system reads no more than is touched, or asked for.
   void show_file(int fd, std::size_t bytes);
   // Have the system read bytes [first, last) of the file while this thread goes on; nothing where their middle is in memory already.
-  // Bytes beyond what is shown are left out.
+  // REQUIRES that they are shown. Any thread.
   void read_ahead(std::size_t first, std::size_t last) const;
 
  private:
