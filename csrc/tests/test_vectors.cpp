@@ -118,7 +118,7 @@ TEST(appended_rows_never_move) {
   for (std::size_t i = 0; i < rows.size(); ++i) CHECK(first[i] == rows[i]);
 }
 
-TEST(rows_are_readable_as_soon_as_they_are_counted) {
+THREADED_TEST(rows_are_readable_as_soon_as_they_are_counted) {
   const std::uint32_t dim = 4;
   std::mt19937_64 random = seeded("counted", 28);
   const std::vector<float> row = normal_values(random, dim);
@@ -271,7 +271,7 @@ TEST(more_checksums_than_whole_blocks_are_refused) {
   vectors.row(128);
 }
 
-TEST(threads_may_touch_blocks_for_the_first_time_while_rows_are_mapped) {
+THREADED_TEST(threads_may_touch_blocks_for_the_first_time_while_rows_are_mapped) {
   std::mt19937_64 random = seeded("first touch", 26);
   const std::uint32_t dim = 64;
   const Row total = 4000;
