@@ -30,7 +30,11 @@ class Reservation {
   // Make at least the first bytes bytes usable. Throws Error capacity past the reservation.
   void commit(std::size_t bytes);
   // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit is never called.
+  // Rows are read from it one here, one there: the system reads no more than is touched, or asked for.
   void show_file(int fd, std::size_t bytes);
+  // Have the system read bytes [first, last) of the file while this thread goes on; nothing where their middle is in memory already.
+  // REQUIRES that they are shown. Any thread.
+  void read_ahead(std::size_t first, std::size_t last) const;
 
  private:
   void check_room(std::size_t bytes) const;

@@ -5,8 +5,8 @@ Payload indexes are saved, and brought up to date after opening: an index from a
 from __future__ import annotations
 
 import random
-import time
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path

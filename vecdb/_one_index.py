@@ -7,13 +7,17 @@ Plain state without a lock: `_payload_index.PayloadIndexes` owns it and says whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
-from vecdb.filters import KeyPath, Kind, Term
+from vecdb.errors import InvalidArgument
+from vecdb.filters import IndexKey, KeyPath, Kind, Term
+from vecdb.storage.index_file import IndexName
 from vecdb.storage.saved_indexes import SavedIndex
 
 _BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
 # In the core: a place in a posting, which grows by doubling; an entry of a column.
 _BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 COLUMNS: frozenset[Kind] = frozenset(("numbers", "times", "points", "counts"))
 
 
@@ -70,3 +74,22 @@ class PayloadIndex:
         if self.complete or offset >= self.end or offset in self.touched:
             return True
         return offset < self.scanned and offset not in self.stale
+
+
+def file_name(name: IndexKey) -> IndexName:
+    """
+    Return the name by which an index is saved.
+    """
+    return IndexName(str(name[0]), name[1])
+
+
+def index_key(name: IndexName) -> IndexKey | None:
+    """
+    Return the key and kind that a file names; None when this vecdb knows none such.
+    """
+    try:
+        key = KeyPath.parse(name.key)
+    except InvalidArgument:
+        return None
+    kind = next((kind for kind in _KINDS if kind == name.kind), None)
+    return (key, kind) if kind is not None and str(key) == name.key else None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,9 @@ from vecdb._index_entries import Entries, changes_of
 from vecdb._index_image import read_column, read_points, read_tags
 from vecdb._index_kinds import LINKED_PARTS
 from vecdb._index_table import IndexTable
-from vecdb._one_index import COLUMNS, PayloadIndex
-from vecdb.errors import Closed, Corruption, InvalidArgument
-from vecdb.filters import IndexKey, KeyPath, Kind, terms
+from vecdb._one_index import COLUMNS, PayloadIndex, file_name, index_key
+from vecdb.errors import Closed, Corruption
+from vecdb.filters import IndexKey, KeyPath, terms
 from vecdb.index import CoreIndex
 from vecdb.storage.index_file import IndexName, Sections
 from vecdb.storage.saved_indexes import SavedIndex, SavedIndexes
@@ -35,7 +35,6 @@ from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
-_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Payloads(Protocol):
@@ -54,6 +53,27 @@ class Payloads(Protocol):
         Yield (offset, payload) of those of the offsets that live.
         """
         ...
+
+
+class _InUse:
+    """
+    A with block in which indexes are complete and stay; every search makes one, for which a generator would be slow.
+    """
+
+    def __init__(self, indexes: PayloadIndexes, wanted: Iterable[IndexKey]) -> None:
+        self._indexes = indexes
+        self._wanted = wanted
+        self._pinned: list[PayloadIndex] = []
+
+    def __enter__(self) -> None:
+        try:
+            self._indexes._pin_complete(self._wanted, self._pinned)
+        except BaseException:
+            self._indexes._unpin(self._pinned)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._indexes._unpin(self._pinned)
 
 
 class PayloadIndexes(IndexTable):
@@ -127,7 +147,7 @@ class PayloadIndexes(IndexTable):
             self._drop_doomed()
         if self._saved is not None:
             for name in names:
-                self._saved.forget(_file_name(name))
+                self._saved.forget(file_name(name))
 
     def _drop_doomed(self) -> None:
         for index in [index for name in self._doomed if not (index := self._indexes[name]).pins]:
@@ -141,30 +161,30 @@ class PayloadIndexes(IndexTable):
 
     # ---- what a filter uses ----
 
-    @contextmanager
-    def use(self, wanted: Iterable[IndexKey]) -> Iterator[None]:
+    def use(self, wanted: Iterable[IndexKey]) -> _InUse:
         """
         Keep these indexes complete and in place for the time of a with block, building those that are missing and can be built.
         """
-        pinned: list[PayloadIndex] = []
-        try:
-            missing = self._pin(wanted, pinned)
-            if missing:
-                with self._build_lock:
+        return _InUse(self, wanted)
+
+    def _pin_complete(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> None:
+        missing = self._pin(wanted, pinned)
+        if missing:
+            with self._build_lock:
+                missing = self._pin(missing, pinned)
+                if missing:
+                    self._build(missing)
                     missing = self._pin(missing, pinned)
-                    if missing:
-                        self._build(missing)
-                        missing = self._pin(missing, pinned)
-                        assert not missing  # only a build makes room, and one runs at a time
-                        self._make_room()
-            yield
-        finally:
-            with self._pin_lock:
-                for index in pinned:
-                    index.pins -= 1
-            if self._doomed:
-                with self._apply_lock, self._pin_lock:
-                    self._drop_doomed()
+                    assert not missing  # only a build makes room, and one runs at a time
+                    self._make_room()
+
+    def _unpin(self, pinned: list[PayloadIndex]) -> None:
+        with self._pin_lock:
+            for index in pinned:
+                index.pins -= 1
+        if self._doomed:
+            with self._apply_lock, self._pin_lock:
+                self._drop_doomed()
 
     def _pin(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> list[IndexKey]:
         """
@@ -279,7 +299,7 @@ class PayloadIndexes(IndexTable):
         if saved is None:
             return
         for name, found in saved.found.items():
-            key = _index_key(name)
+            key = index_key(name)
             if key is None:
                 saved.discard(name, reason=f"it holds an index of key {name.key!r}, kind {name.kind!r}, which means nothing")
             else:
@@ -359,7 +379,7 @@ class PayloadIndexes(IndexTable):
         Return how many entries each index has; None of one that is in the making.
         """
         with self._apply_lock:
-            return {_file_name(name): index.entries if index.complete else None for name, index in self._indexes.items()}
+            return {file_name(name): index.entries if index.complete else None for name, index in self._indexes.items()}
 
     def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
         """
@@ -367,22 +387,6 @@ class PayloadIndexes(IndexTable):
         """
         with self._apply_lock:
             for known, index in self._indexes.items():
-                if index.complete and _file_name(known) == name:
+                if index.complete and file_name(known) == name:
                     return self._copy(index)
         return None
-
-
-def _file_name(name: IndexKey) -> IndexName:
-    return IndexName(str(name[0]), name[1])
-
-
-def _index_key(name: IndexName) -> IndexKey | None:
-    """
-    Return the key and kind that a file names; None when this vecdb knows none such.
-    """
-    try:
-        key = KeyPath.parse(name.key)
-    except InvalidArgument:
-        return None
-    kind = next((kind for kind in _KINDS if kind == name.kind), None)
-    return (key, kind) if kind is not None and str(key) == name.key else None

@@ -312,8 +312,7 @@ class DiskStore:
 
     def drain(self) -> None:
         """
-        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is
-        added.
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
         """
         log, _ = self._started()
         log.drain()
