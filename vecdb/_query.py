@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 EVERYTHING: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 _CACHED_PROGRAMS = 256
+_NOTHING = nullcontext()
 _BLOCK = 1024
 
 FilterLike = Any  # a dict in the grammar, what F builds, or None
@@ -106,7 +107,7 @@ class Queries:
         wanted = keys(node)
         while True:
             contents = self._state.contents
-            with suppress(_Compacted), contents.indexes.use(wanted):
+            with suppress(_Compacted), contents.indexes.use(wanted) if wanted else _NOTHING:
                 return self._state.consistent(*self._reader(contents, node, read, changed))
 
     def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:

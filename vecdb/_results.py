@@ -28,7 +28,10 @@ def as_hits(
     for query, count in enumerate(result.counts.tolist()):
         offsets = result.offsets[query, :count].tolist()
         scores = result.scores[query, :count].tolist()
-        payloads = [_payload(raws[offset], columns) for offset in offsets] if raws else [None] * count
+        payloads: Sequence[Payload | None] = [None] * count
+        if raws:
+            encoded = [raws[offset] for offset in offsets]
+            payloads = [decode_payload(raw) for raw in encoded] if columns is None else [_payload(raw, columns) for raw in encoded]
         rows = vectors[query] if vectors is not None else [None] * count
         yield Hits(map(Hit, ids[query], scores, payloads, rows))
 
