@@ -7,6 +7,7 @@ work. Thread rule: one thread; `quick` patches the library for the time of a wit
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,7 @@ from storage_doubles import QuickSystem
 import vecdb
 from vecdb import F
 from vecdb._live import LiveDatabase
+from vecdb.index import CoreIndex
 from vecdb.storage import files, log_writer, segment_file, vectors, wal
 from vecdb.storage.disk import DiskStore
 
@@ -46,9 +48,14 @@ def quick() -> Iterator[None]:
         for module in (segment_file, log_writer, wal):
             stack.enter_context(mock.patch.object(module, "SMALLEST", 4096))
         stack.enter_context(mock.patch.object(vectors, "_LEAST_GROWTH", 4096))
-        stack.enter_context(mock.patch.object(LiveDatabase, "_start_ticker", lambda self: None))
+        stack.enter_context(mock.patch.object(LiveDatabase, "_start_ticker"))
+        stack.enter_context(mock.patch.object(CoreIndex, "set_threads"))
         stack.enter_context(mock.patch.object(wal, "IDLE_SECONDS", 0.0))
         stack.enter_context(mock.patch.object(files, "system", QuickSystem()))
+        # What the interpreter holds already need not be looked through again and again.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         yield
 
 
@@ -151,7 +158,7 @@ def unclean() -> Iterator[None]:
     """
     Let databases be closed without a checkpoint and without the mark of an orderly end.
     """
-    with mock.patch.object(DiskStore, "_checkpoint_at_close", lambda self, checkpointer: False):
+    with mock.patch.object(DiskStore, "_checkpoint_at_close", return_value=False):
         yield
 
 

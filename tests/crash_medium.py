@@ -205,6 +205,13 @@ class Medium:
         assert isinstance(node, _Directory)
         return node
 
+    @property
+    def next_number(self) -> int:
+        """
+        A number that no file has, or had.
+        """
+        return max(self._nodes) + 1
+
     def numbers(self) -> dict[str, int]:
         """
         Return the number of each path.
@@ -251,9 +258,8 @@ class Recorder(QuickSystem):
         self.events: list[Event] = []
         self._numbers: dict[int, int] = {}
         self._lmdb: dict[int, bytes] = {}
-        self._next = 1
+        self._next = medium.next_number
         for path, number in medium.numbers().items():
-            self._next = max(self._next, number + 1)
             real = root / path
             self._numbers[real.stat().st_ino] = number
             if path.endswith(points.FILE_NAME):

@@ -68,7 +68,10 @@ def workloads() -> list[Workload]:
     Return all operations in combinations of up to three, on a database that has points, and those that begin with nothing.
     """
     combinations = [chosen for length in (1, 2, 3) for chosen in itertools.product(OPERATIONS, repeat=length)]
-    return [*combinations, *((FRESH, *chosen) for chosen in combinations if chosen[0] == "create"), long_workload(40), (FRESH, *long_workload(40))]
+    fresh = [(FRESH, *chosen) for chosen in combinations if chosen[0] == "create"]
+    every = [*combinations, *fresh, long_workload(40), (FRESH, *long_workload(40))]
+    # Any share of them should have some of each.
+    return random.Random(1).sample(every, len(every))
 
 
 def long_workload(length: int) -> Workload:
@@ -102,7 +105,7 @@ class Explorer:
         if self._base is None:
             with self.recording(self.home / "base", Medium(), salt=1):
                 life = Life(self.home / "base" / NAME, {})
-                for operation in ("create", "upsert", "upsert", "checkpoint", "update", "delete", "upsert"):
+                for operation in ("create", "upsert", "upsert", "checkpoint", "update", "delete"):
                     OPERATIONS[operation](life)
                 self._base = image_of(self.home / "base"), life.model
                 life.end()
@@ -120,7 +123,7 @@ class Explorer:
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(files, "system", recorder))
             stack.enter_context(mock.patch.object(os, "urandom", chance.randbytes))
-            stack.enter_context(mock.patch("vecdb._live.now", lambda: "2024-01-01T00:00:00Z"))
+            stack.enter_context(mock.patch("vecdb._live.now", return_value="2024-01-01T00:00:00Z"))
             stack.enter_context(repeatable(salt))
             stack.enter_context(lmdb_seen(recorder))
             yield recorder
@@ -183,7 +186,7 @@ class Explorer:
             point, allowed, where = chance.choice(points)
             before = self.tally.states
             if chance.random() < 0.2:
-                self.cut_recovery(point, allowed, where, chance, states=max(1, min(12, goal - before)))
+                self.cut_recovery(point, allowed, where, chance, states=max(1, min(40, goal - before)))
             else:
                 self.open("torn", point.after_cut(chance), allowed, where)
             misses = 0 if self.tally.states > before else misses + 1

@@ -137,6 +137,14 @@ def remove_other_generations(directory: Path, generation: int) -> None:
             remove_tree(directory / name)
 
 
+def settle_current(directory: Path, base: Base) -> None:
+    """
+    Bring the name CURRENT to the medium, which a killed process may have left in the page cache only; from here on everything rests on it.
+    """
+    if not base.close_lsn:
+        files.sync_directory(directory)
+
+
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
     """
     Open the files of the generation that CURRENT names; see `open_generation`.
