@@ -27,6 +27,7 @@ from unittest import mock
 
 from crash_life import NAME, Life, Model, check_database, difference, quick, read, unclean
 from crash_medium import PAGE, Image, image_of, materialise, repeatable
+from crash_states import copy_of
 from storage_doubles import SECTOR
 
 import vecdb
@@ -37,6 +38,7 @@ POINTS = "points.lmdb"
 # Files that no answer rests on.
 SPARE = ("LOCK", "INDEXES", "-lock", ".derived")
 WAYS = ("ordinary", "verify=True", "salvage=True", "verify()")
+_kept: list[vecdb.Database] = []
 _BATCH = 400
 _CHECKED_WAYS = 100  # one of so many cases is met in all four ways
 _SECONDS = 30
@@ -128,13 +130,13 @@ def make_bases(home: Path) -> dict[str, Base]:
         life.upsert()
         life.db.close()
         history.append(image_of(home))
-        bases["closed"] = Base(image_of(home), life.model, [], older_versions(history))
+        bases["closed"] = Base(image_of(home), copy_of(life.model), [], older_versions(history))
         life.close()
-        prefixes = [life.model]
+        prefixes = [copy_of(life.model)]
         for write in (life.upsert, life.update, life.delete, life.payload, life.upsert):
             write()
             history.append(image_of(home))
-            prefixes.append({name: dict(points) for name, points in life.model.items()})
+            prefixes.append(copy_of(life.model))
         for name in ("killed", "idle"):
             if name == "idle":
                 life.idle()
@@ -260,6 +262,8 @@ def verify_damaged(case: Case, base: Base, home: Path) -> str:
     else:
         target.write_bytes(damaged)
     reports = [one.verify() for one in points]
+    # Its end would write to what is damaged now.
+    _kept.append(db)
     return "right" if all(report.ok for report in reports) else "refused"
 
 

@@ -11,7 +11,7 @@ import random
 
 import pytest
 from crash_medium import Event, Medium
-from crash_states import explore, workloads
+from crash_states import FRESH, explore, explorer, workloads
 
 STATES = int(os.environ.get("VECDB_CRASH_STATES", "20000"))
 PARTS = 24
@@ -28,6 +28,27 @@ def test_every_crash_point_leaves_what_was_acknowledged(part: int, seed: int) ->
     tally = explore(chosen, states=-(-STATES // PARTS), seed=seed)
     assert tally.states * PARTS >= STATES
     assert {"kill", "cut", "torn", "recovery cut"} == set(tally.kinds)
+
+
+@pytest.mark.parametrize("workload", [("create",), (FRESH, "create"), ("compact",), ("close",), ("checkpoint",)], ids=" ".join)
+def test_what_is_written_after_a_kill_survives_the_cut_behind_it(workload: tuple[str, ...]) -> None:
+    """
+    Names and bytes that the killed process had not synced are durable before anything is acknowledged that rests on them.
+    """
+    with explorer(seed=1) as exploring:
+        image, model = ({}, {}) if workload[0] == FRESH else exploring.base()
+        medium = Medium.of(image)
+        points = []
+        for step in exploring.record(medium.copy(), model, [name for name in workload if name != FRESH], salt=3):
+            for place, event in enumerate(step.events):
+                medium.apply(event)
+                points.append((medium.copy(), step.after if place == len(step.events) - 1 else step.before))
+        for number, (point, allowed) in enumerate(points):
+            found = exploring.open("kill", point.after_kill(), allowed, f"call {number}")
+            steps = exploring.record(point, found, ["upsert"] if found else ["create"], salt=4)
+            for event in (event for step in steps for event in step.events):
+                point.apply(event)
+            exploring.open("cut", point.after_loss(), steps[-1].after, f"call {number}, recovered")
 
 
 def test_the_medium_forgets_what_was_not_synced() -> None:

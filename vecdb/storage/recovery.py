@@ -177,9 +177,10 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
         derived.remove_leftovers()
         saved_rows = {spec.number: load_graph(derived, state, spec.number, load) for spec in manifest.fields}
     except BaseException:
-        for opened in rows:
-            opened.close()
-        points.close()
+        with ExitStack() as stack:
+            stack.callback(points.close)
+            for opened in rows:
+                stack.callback(opened.close)
         raise
     return Base(manifest, generation, points, state, rows, derived, close_lsn, saved_rows)
 
