@@ -1,7 +1,7 @@
 """
 SIGKILL at a random moment: every acknowledged point is there, no half batch, and search finds it.
 
-The number of rounds is small here; `python tests/kill_rounds.py 200` runs as many as you like.
+The number of rounds is small here; `python tests/kill_rounds.py --rounds 2000` runs as many as you like.
 """
 
 from __future__ import annotations

@@ -91,6 +91,7 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
             live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=mode != "r")
             live.report = report
             if live.writable:
+                live.settle_names()
                 live.remove_leftovers()
         except BaseException:
             lock.release()

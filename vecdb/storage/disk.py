@@ -22,7 +22,7 @@ from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
 from vecdb.storage.generation import Generation
-from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
+from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations, settle_current
 from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.view import View
@@ -91,6 +91,7 @@ class DiskStore:
 
     def _start(self, apply: Apply) -> None:
         base = self._generation.base
+        settle_current(self._directory, base)
         dims = {spec.number: spec.dim for spec in self.manifest.fields}
 
         def replay(lsn: int, body: memoryview) -> None:

@@ -139,6 +139,14 @@ def remove_other_generations(directory: Path, generation: int) -> None:
             remove_tree(directory / name)
 
 
+def settle_current(directory: Path, base: Base) -> None:
+    """
+    Bring the name CURRENT to the medium, which a killed process may have left in the page cache only; from here on everything rests on it.
+    """
+    if not base.close_lsn:
+        files.sync_directory(directory)
+
+
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
     """
     Open the files of the generation that CURRENT names; see `open_generation`.
@@ -172,9 +180,10 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
             indexes = SavedIndexes.open(derived, snapshot, state)
         saved_rows = {spec.number: load_graph(derived, state, spec.number, load) for spec in manifest.fields}
     except BaseException:
-        for opened in rows:
-            opened.close()
-        points.close()
+        with ExitStack() as stack:
+            stack.callback(points.close)
+            for opened in rows:
+                stack.callback(opened.close)
         raise
     return Base(manifest, generation, points, state, rows, derived, indexes, close_lsn, saved_rows)
 

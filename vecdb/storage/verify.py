@@ -107,6 +107,7 @@ class FileVerification:
         for problem in problems:
             self._findings.problem(problem)
         if problems:
+            self._findings.readable = False
             return
         if self._live_points is not None:
             with self._live_points.snapshot() as snapshot:
