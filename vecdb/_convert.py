@@ -127,7 +127,10 @@ def check_rows(rows: NDArray[np.float32], metric: str, what: str, positions: Seq
     Raise InvalidArgument unless every row is finite, of a usable norm and, under cosine, not zero.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        if rows.shape[0] <= _FEW and all(_ORDINARY[0] < np.dot(row, row) < _ORDINARY[1] for row in rows):
+        if rows.shape[0] == 1:
+            if _ORDINARY[0] < np.dot(rows[0], rows[0]) < _ORDINARY[1]:
+                return
+        elif rows.shape[0] <= _FEW and all(_ORDINARY[0] < np.dot(row, row) < _ORDINARY[1] for row in rows):
             return
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     low = SMALLEST_COSINE_NORM**2 if metric == "cosine" else 0.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vecdb._index_entries import Entries, IndexChanges, changes_of
@@ -39,6 +38,27 @@ class Payloads(Protocol):
         Yield (offset, payload) of the live offsets in [first, last).
         """
         ...
+
+
+class _InUse:
+    """
+    A with block in which indexes are complete and stay; every search makes one, for which a generator would be slow.
+    """
+
+    def __init__(self, indexes: PayloadIndexes, wanted: Iterable[IndexKey]) -> None:
+        self._indexes = indexes
+        self._wanted = wanted
+        self._pinned: list[PayloadIndex] = []
+
+    def __enter__(self) -> None:
+        try:
+            self._indexes._pin_complete(self._wanted, self._pinned)
+        except BaseException:
+            self._indexes._unpin(self._pinned)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._indexes._unpin(self._pinned)
 
 
 class PayloadIndexes:
@@ -215,30 +235,30 @@ class PayloadIndexes:
 
     # ---- what a filter uses ----
 
-    @contextmanager
-    def use(self, wanted: Iterable[IndexKey]) -> Iterator[None]:
+    def use(self, wanted: Iterable[IndexKey]) -> _InUse:
         """
         Keep these indexes complete and in place for the time of a with block, building those that are missing and can be built.
         """
-        pinned: list[PayloadIndex] = []
-        try:
-            missing = self._pin(wanted, pinned)
-            if missing:
-                with self._build_lock:
+        return _InUse(self, wanted)
+
+    def _pin_complete(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> None:
+        missing = self._pin(wanted, pinned)
+        if missing:
+            with self._build_lock:
+                missing = self._pin(missing, pinned)
+                if missing:
+                    self._build(missing)
                     missing = self._pin(missing, pinned)
-                    if missing:
-                        self._build(missing)
-                        missing = self._pin(missing, pinned)
-                        assert not missing  # only a build makes room, and one runs at a time
-                        self._make_room()
-            yield
-        finally:
-            with self._pin_lock:
-                for index in pinned:
-                    index.pins -= 1
-            if self._doomed:
-                with self._apply_lock, self._pin_lock:
-                    self._drop_doomed()
+                    assert not missing  # only a build makes room, and one runs at a time
+                    self._make_room()
+
+    def _unpin(self, pinned: list[PayloadIndex]) -> None:
+        with self._pin_lock:
+            for index in pinned:
+                index.pins -= 1
+        if self._doomed:
+            with self._apply_lock, self._pin_lock:
+                self._drop_doomed()
 
     def _pin(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> list[IndexKey]:
         """

@@ -81,7 +81,8 @@ def as_arrays(result: SearchResult, k: int, ids: Sequence[Sequence[PointId]] | N
     Return (ids, scores) of shape (n, k), short rows padded; ids (given as objects, or None when all fit int64) decide the dtype.
     """
     queries, found = result.offsets.shape
-    if ids is None and found == k and int(result.counts.min(initial=k)) == k:
+    fewest = result.counts[0] if queries == 1 else result.counts.min(initial=k)
+    if ids is None and found == k and fewest == k:
         return result.ids.view(np.int64), result.scores
     missing = np.arange(k)[None, :] >= result.counts[:, None]
     scores = np.full((queries, k), np.nan, dtype=np.float32)
