@@ -207,7 +207,6 @@ class MemoryStore:
             payload_bytes=0,
             vector_bytes=0,
             derived_bytes=0,
-            derived_dropped=(),
             generation=0,
             checkpoint_error=None,
         )

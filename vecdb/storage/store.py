@@ -49,9 +49,9 @@ class StoreInfo:
     payload_bytes: int
     vector_bytes: int
     derived_bytes: int
-    derived_dropped: tuple[str, ...]
     generation: int
     checkpoint_error: str | None
+    derived_dropped: tuple[str, ...] = ()
 
 
 class Loader(Protocol):
