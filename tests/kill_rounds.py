@@ -212,5 +212,6 @@ if __name__ == "__main__":
         result = run_rounds(Path(directory) / "killed.vecdb", rounds=options.rounds, seed=options.seed)
     print(
         f"{result.rounds} kills of {THREADS} threads, {result.acknowledged} acknowledged batches, 0 lost; of "
-        f"{result.unfinished} batches under way {result.unfinished_kept} were there, whole, the others not at all; {time.monotonic() - began:.0f} s"
+        f"{result.unfinished} batches under way {result.unfinished_kept} were there, whole, the others not at all; "
+        f"{time.monotonic() - began:.0f} s"
     )

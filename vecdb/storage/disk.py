@@ -69,8 +69,7 @@ class DiskStore:
         cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: DerivedSource, verify: bool = False
     ) -> DiskStore:
         """
-        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's
-        lock of the database.
+        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's lock of the database.
 
         `durability` is "fsync" or "os". Raises Corruption, StorageError. With `verify`, every value of points.lmdb is
         checked first.
