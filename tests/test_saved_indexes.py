@@ -4,6 +4,7 @@ Payload indexes are saved, and brought up to date after opening: an index from a
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import time
@@ -19,9 +20,13 @@ from storage_doubles import QuickSystem
 
 import vecdb
 from vecdb import Collection, F
+from vecdb._payload_index import PayloadIndexes
 from vecdb.filters import matches, parse, terms
 from vecdb.storage import files, saved_indexes
 from vecdb.storage.codec import decode_payload, encode_payload
+from vecdb.storage.derived import DerivedFiles
+from vecdb.storage.index_file import IndexHeader, IndexName, decode, encode
+from vecdb.storage.saved_indexes import file_name
 
 Model = dict[Any, dict[str, Any]]
 V = [1.0, 0.0, 0.0, 0.0]
@@ -404,3 +409,65 @@ def test_a_verification_names_a_damaged_file(saved: Path) -> None:
         report = points.verify()
         assert report.ok
         assert any(file.name in note and "built again" in note for note in report.notes)
+
+
+def test_a_hostile_file_with_right_checksums_is_dropped(saved: Path) -> None:
+    with vecdb.open(saved) as db:
+        expected = answers(db["p"])
+        base = db["p"]._state.contents.points.base
+    folder = DerivedFiles(directory_of(saved), uuid=base.manifest.uuid, generation=base.generation)
+    for file in files_of(saved):
+        found = folder.load(file.stem)
+        assert found is not None
+        header, sections = decode(found.body)
+        for number, content in sections.items():
+            if set(content) <= {255}:
+                continue  # as it is
+            hostile = {one: np.frombuffer(part, np.uint8) for one, part in sections.items()}
+            hostile[number] = np.full(len(content), 255, np.uint8)
+            for given in (header, IndexHeader(IndexName(header.name.key + '"', header.name.kind), header.offsets)):
+                name = file_name(given.name)
+                folder.save(name, lsn=found.lsn, body=encode(given, list(hostile.items())))
+                with vecdb.open(saved) as db:
+                    assert db["p"].wait_indexed(60)
+                    assert [name] == [one.split(":")[0] for one in db["p"].info().dropped], number
+                    assert expected == answers(db["p"])
+                assert file.exists()
+
+
+def test_an_index_that_cannot_be_saved_does_not_fail_the_checkpoint(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(QuickSystem):
+        def pwritev(self, fd: int, buffers: Any, offset: int) -> int:
+            if "derived" in str(files.path_of(fd)):
+                raise OSError(errno.ENOSPC, "injected")
+            return super().pwritev(fd, buffers, offset)
+
+    with vecdb.open(path) as db:
+        points = db.create_collection("p", dim=4)
+        points.upsert(range(50), [V] * 50, [{"a": n} for n in range(50)])
+        points.create_index("a", "float")
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "system", Full())
+            points.checkpoint()
+        assert "is not saved, so it will be built again" in caplog.text
+        wal = points.info().wal
+        assert wal["last_lsn"] == wal["checkpoint_lsn"]
+        assert [] == files_of(path)
+    assert 1 == len(files_of(path))
+
+
+def test_closing_while_indexes_are_filled_keeps_their_files(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {file: file.read_bytes() for file in files_of(saved)}
+    read = PayloadIndexes._read
+
+    def slow(self: PayloadIndexes, *given: Any) -> Any:
+        while not self._stopped:
+            time.sleep(0.001)
+        return read(self, *given)
+
+    monkeypatch.setattr(PayloadIndexes, "_read", slow)
+    with vecdb.open(saved) as db:
+        assert len(db["p"]) == 120
+    assert before == {file: file.read_bytes() for file in files_of(saved)}
