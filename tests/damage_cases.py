@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from crash_life import NAME, Life, Model, check_database, difference, quick, read, unclean
+from crash_life import DIM, NAME, Life, Model, check_database, difference, quick, read, unclean, vector_of
 from crash_medium import PAGE, Image, image_of, materialise, repeatable
 from crash_states import copy_of
 from storage_doubles import SECTOR
@@ -116,6 +116,9 @@ def make_bases(home: Path) -> dict[str, Base]:
             if number in (1, 4):
                 life.checkpoint()
                 history.append(image_of(home))
+            if number == 2:
+                life.db.create_collection("b", dim=DIM, metric="l2").upsert(1, vector_of(1), {"n": 1})
+                life.model["b"] = {1: ({"n": 1}, vector_of(1).tobytes())}
         life.update()
         life.delete()
         life.payload()
