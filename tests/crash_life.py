@@ -23,7 +23,7 @@ import vecdb
 from vecdb import F
 from vecdb._live import LiveDatabase
 from vecdb.index import CoreIndex
-from vecdb.storage import files, log_writer, segment_file, vectors, wal
+from vecdb.storage import files, segment_file, vectors, wal
 from vecdb.storage.disk import DiskStore
 
 DIM = 3
@@ -45,7 +45,7 @@ def quick() -> Iterator[None]:
     Make files small, syncs free, and the idle work a call of the test.
     """
     with ExitStack() as stack:
-        for module in (segment_file, log_writer, wal):
+        for module in (segment_file, wal):
             stack.enter_context(mock.patch.object(module, "SMALLEST", 4096))
         stack.enter_context(mock.patch.object(vectors, "_LEAST_GROWTH", 4096))
         stack.enter_context(mock.patch.object(LiveDatabase, "_start_ticker"))
