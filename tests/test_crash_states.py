@@ -45,7 +45,7 @@ def test_what_is_written_after_a_kill_survives_the_cut_behind_it(workload: tuple
                 points.append((medium.copy(), step.after if place == len(step.events) - 1 else step.before))
         for number, (point, allowed) in enumerate(points):
             found = exploring.open("kill", point.after_kill(), allowed, f"call {number}")
-            steps = exploring.record(point, found, ["upsert"] if found else ["create"], salt=4)
+            steps = exploring.record(point, found, ["upsert", "checkpoint"] if found else ["create"], salt=4)
             for event in (event for step in steps for event in step.events):
                 point.apply(event)
             exploring.open("cut", point.after_loss(), steps[-1].after, f"call {number}, recovered")

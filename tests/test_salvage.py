@@ -265,6 +265,22 @@ def test_a_salvage_that_was_cut_is_done_again(damaged: Path, monkeypatch: pytest
     assert (damaged / "salvaged-1" / "c-0" / "MANIFEST").exists()
 
 
+def test_an_older_catalog_hides_no_collection(damaged: Path, original: Path) -> None:
+    with vecdb.open(damaged) as db:
+        write(db.create_collection("later", dim=DIM), range(30), 0)
+        db.create_collection("salvaged-2", dim=DIM)
+    shutil.copy(original / "CATALOG", damaged / "CATALOG")
+    with pytest.raises(vecdb.Corruption, match="does not name c-2, which holds points"):
+        vecdb.open(damaged)
+    with salvaged(damaged) as db:
+        assert ["other", "points", "salvaged-2"] == list(db)
+        assert (30, 0) == check(db["salvaged-2"])
+        assert db.report is not None
+        assert any("too old to name c-2" in problem for problem in db.report.problems)
+        db.create_collection("one more", dim=DIM)
+        assert (30, 0) == check(db["salvaged-2"])
+
+
 def test_what_a_newer_version_wrote_is_left_alone(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vecdb._crc import crc32c
 

@@ -26,12 +26,12 @@ from vecdb._forked import track
 from vecdb._query import Queries
 from vecdb._state import CollectionState
 from vecdb._verifying import verify
-from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
+from vecdb.errors import AlreadyExists, Closed, Corruption, Forked, InvalidArgument, NotFound, VecdbError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, write_catalog
 from vecdb.storage.lock import WriterLock
-from vecdb.storage.recovery import remove_tree
+from vecdb.storage.recovery import COLLECTION, remove_tree, written_but_unnamed
 from vecdb.storage.verify import raise_if_damaged
 from vecdb.types import Report
 
@@ -40,7 +40,6 @@ _log = logging.getLogger(__name__)
 CATALOG_NAME = "CATALOG"
 MAX_NAME_CHARACTERS = 255
 _TICK_SECONDS = 0.25
-_COLLECTION_DIRECTORY = re.compile(r"c-(\d+)")
 
 
 class OpenCollection:
@@ -69,6 +68,11 @@ class LiveDatabase:
         self.lock = threading.RLock()
         self._writer_lock = lock
         self._catalog = read_catalog(path / CATALOG_NAME) if path is not None else Catalog()
+        if path is not None and (unnamed := written_but_unnamed(path, self._catalog)):
+            raise Corruption(
+                f"{path / CATALOG_NAME} does not name c-{unnamed[0]}, which holds points: an older copy was put in its place; restore the "
+                "newest one, or open the database with salvage=True"
+            )
         self._open: dict[str, OpenCollection] = {}
         self._stop = threading.Event()
         self._ticker: BackgroundThread | None = None
@@ -164,7 +168,7 @@ class LiveDatabase:
         newer catalog.
         """
         assert self.path is not None
-        taken = [int(found[1]) for name in files.list_directory(self.path) if (found := _COLLECTION_DIRECTORY.fullmatch(name))]
+        taken = [int(found[1]) for name in files.list_directory(self.path) if (found := COLLECTION.fullmatch(name))]
         return max([self._catalog.next_number, *(number + 1 for number in taken)])
 
     def _replace_catalog(self, catalog: Catalog) -> None:
@@ -189,7 +193,7 @@ class LiveDatabase:
         assert self.path is not None
         known = set(self._catalog.names.values())
         for name in files.list_directory(self.path):
-            found = _COLLECTION_DIRECTORY.fullmatch(name)
+            found = COLLECTION.fullmatch(name)
             if (found and int(found[1]) < self._catalog.next_number and int(found[1]) not in known) or re.fullmatch(r"\.c-\d+\.tmp", name):
                 _log.info("removing %s: no collection uses it", self.path / name)
                 remove_tree(self.path / name)

@@ -22,14 +22,17 @@ from vecdb.storage.base_state import BaseState, RowState
 from vecdb.storage.blocks import IDS_PER_BLOCK, OFFSETS_PER_BITMAP, bits_of
 from vecdb.storage.clean_close import check_clean_close
 from vecdb.storage.derived import DerivedFiles
-from vecdb.storage.framing import Current, Manifest, read_current, read_manifest, write_current, write_manifest
+from vecdb.storage.framing import Catalog, Current, Manifest, read_current, read_manifest, write_current, write_manifest
+from vecdb.storage.log_reader import segment_name
 from vecdb.storage.points import FILE_NAME, PointsFile
 from vecdb.storage.points_read import Snapshot
 from vecdb.storage.saved_indexes import SavedIndexes
+from vecdb.storage.segments import RECORD_HEADER, SEGMENT_HEADER
 from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
 
+COLLECTION = re.compile(r"c-(\d+)")
 _GENERATION = re.compile(r"gen-\d+")
 FIRST_GENERATION = 1
 FIRST_LSN = 1
@@ -137,6 +140,28 @@ def remove_other_generations(directory: Path, generation: int) -> None:
     for name in files.list_directory(directory):
         if _GENERATION.fullmatch(name) and name != f"gen-{generation}":
             remove_tree(directory / name)
+
+
+def written_but_unnamed(path: Path, catalog: Catalog) -> list[int]:
+    """
+    Return the numbers of collections that were written to although the catalog has not given out their numbers yet: an older catalog was
+    put in its place. A creation that was cut leaves a directory too, but with an empty log.
+    """
+    found = [int(match[1]) for name in files.list_directory(path) if (match := COLLECTION.fullmatch(name))]
+    return [number for number in sorted(found) if number >= catalog.next_number and _was_written(log_directory(path / f"c-{number}"))]
+
+
+def _was_written(log: Path) -> bool:
+    if not files.exists(log):
+        return False
+    segments = [name for name in files.list_directory(log) if name.endswith(".log")]
+    if segments != [segment_name(FIRST_LSN)]:
+        return True
+    fd = files.open_file(log / segments[0])
+    try:
+        return any(files.read_at(fd, RECORD_HEADER, SEGMENT_HEADER))
+    finally:
+        files.close(fd)
 
 
 def settle_current(directory: Path, base: Base) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from vecdb.errors import Corruption, InternalError
@@ -20,12 +21,11 @@ from vecdb.storage.framing import Catalog, Manifest, read_catalog, read_current,
 from vecdb.storage.log_survivors import newest_generation, surviving_calls
 from vecdb.storage.page_walk import PageWalk
 from vecdb.storage.points import FILE_NAME
-from vecdb.storage.recovery import generation_directory, log_directory
+from vecdb.storage.recovery import COLLECTION, generation_directory, log_directory, written_but_unnamed
 from vecdb.storage.survivors import Survivors
 from vecdb.storage.verify import FileVerification
 
 CATALOG_NAME = "CATALOG"
-_COLLECTION = re.compile(r"c-(\d+)")
 _SALVAGED = re.compile(r"salvaged-(\d+)")
 _GENERATION = re.compile(r"gen-(\d+)")
 
@@ -35,12 +35,13 @@ def salvage_database(path: Path, findings: Findings) -> None:
     Verify all files of a database and replace what is damaged by what is left of it; without damage nothing changes.
     """
     salvage = _Salvage(path, findings)
-    catalog = salvage.catalog()
+    stored = salvage.catalog()
+    catalog = salvage.completed(stored)
     names = dict(catalog.names)
     for name, number in sorted(catalog.names.items(), key=lambda entry: entry[1]):
         if not salvage.collection(name, number):
             del names[name]
-    if names != catalog.names:
+    if names != stored.names:
         write_catalog(path / CATALOG_NAME, Catalog(names, catalog.next_number))
 
 
@@ -63,12 +64,24 @@ class _Salvage:
             self._set_aside(CATALOG_NAME)
         else:
             self._findings.problem(f"{path} is missing")
-        numbers = sorted(int(match[1]) for name in files.list_directory(self._path) if (match := _COLLECTION.fullmatch(name)))
+        numbers = sorted(int(match[1]) for name in files.list_directory(self._path) if (match := COLLECTION.fullmatch(name)))
         catalog = Catalog({f"salvaged-{number}": number for number in numbers}, max(numbers, default=-1) + 1)
         if numbers:
             self._findings.problem(f"{self._path}: the names of collections are lost; they are called {', '.join(catalog.names)} now")
         write_catalog(path, catalog)
         return catalog
+
+    def completed(self, catalog: Catalog) -> Catalog:
+        """
+        Return the catalog with made-up names for the collections that it is too old to name.
+        """
+        names = dict(catalog.names)
+        unnamed = written_but_unnamed(self._path, catalog)
+        for number in unnamed:
+            name = next(name for i in count() if (name := f"salvaged-{number}" + (f"-{i}" if i else "")) not in names)
+            self._findings.problem(f"{self._path / CATALOG_NAME} is too old to name c-{number}, which is called {name} now")
+            names[name] = number
+        return Catalog(names, max(unnamed, default=catalog.next_number - 1) + 1)
 
     def collection(self, name: str, number: int) -> bool:
         """
