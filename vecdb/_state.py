@@ -306,6 +306,8 @@ class CollectionState:
             read_only=self.store.read_only_reason,
             dead_in_graph=sum(field.dead_in_graph for field in fields),
             unreachable=sum(field.unreachable for field in fields),
+            readers=store.readers,
+            readers_behind=store.readers_behind,
         )
 
     def close(self) -> None:

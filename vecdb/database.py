@@ -222,14 +222,18 @@ class Database:
         """
         Move a read-only handle on to the writer's newest state; return whether there was something new.
 
-        A handle that writes, or shares its process with the writer, is always at the newest state.
+        Collection objects move along, all handles on the database in this process do; a collection that was dropped raises Closed. Every
+        write that was acknowledged before is seen, each whole. It may be called for each request, beside searches of other threads:
+        where nothing is new it costs some system calls, and otherwise what was written since; only a reader that was left behind by more
+        than a checkpoint, or by a compaction, opens the collection anew, while the old state serves. A handle that writes, or shares its
+        process with the writer, is always at the newest state. Raises StorageError, Corruption; the state then stays as it was.
 
         >>> import vecdb
         >>> vecdb.open(":memory:").refresh()
         False
         """
         self._check()
-        return False
+        return self._live.refresh()
 
     def close(self) -> None:
         """

@@ -268,6 +268,33 @@ def try_lock(fd: int) -> bool:
     return True
 
 
+def try_lock_shared(fd: int) -> bool:
+    """
+    Take a shared advisory lock on an open file; False when another open file description holds an exclusive one.
+    """
+    with _reported("lock", path_of(fd)):
+        try:
+            system.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def may_write(path: Path) -> bool:
+    """
+    Return whether this process may write a file, or into a directory; False where the file system is read-only.
+    """
+    return system.may_write(path)
+
+
+def is_read_only(path: Path) -> bool:
+    """
+    Return whether a path is on a file system that is mounted read-only.
+    """
+    with _reported("look at the file system of", path):
+        return bool(system.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def unlock(fd: int) -> None:
     """
     Give the lock back, for every process that has inherited the descriptor.

@@ -35,6 +35,8 @@ WriteLock = AbstractContextManager[Any]
 class StoreInfo:
     """
     Figures of a store, for `Collection.info()`; sizes are bytes, all 0 for a store without files where they mean files.
+
+    `readers` counts the states of points.lmdb that readers in other processes keep, `readers_behind` the checkpoints since the oldest.
     """
 
     points: int
@@ -49,6 +51,8 @@ class StoreInfo:
     derived_bytes: int
     generation: int
     checkpoint_error: str | None
+    readers: int = 0
+    readers_behind: int = 0
 
 
 class Loader(Protocol):
