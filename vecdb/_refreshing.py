@@ -8,6 +8,8 @@ declarations, write lock, apply lock. Thread rule: any thread; a second refresh 
 
 from __future__ import annotations
 
+from functools import partial
+
 from vecdb._contents import Contents, CoreLoader
 from vecdb._interrupt import uninterrupted
 from vecdb._state import CollectionState
@@ -29,11 +31,14 @@ def refresh(state: CollectionState) -> bool:
         try:
             return store.refresh(state.apply, state.core.map_rows)
         except Moved:
-            _begin_again(state, store)
-            return store.generation.last_lsn > before
+            pass  # what it refers to would be kept while another state is made
+        return _begin_again(state, store, before)
 
 
-def _begin_again(state: CollectionState, store: ReaderStore) -> None:
+def _begin_again(state: CollectionState, store: ReaderStore, before: int) -> bool:
+    """
+    Move on to the newest base and what follows it; return whether there may be something beyond LSN `before`.
+    """
     core = CoreIndex(state.fields, threads=0)
     try:
         loader = CoreLoader(core, len(state.fields))
@@ -49,8 +54,9 @@ def _begin_again(state: CollectionState, store: ReaderStore) -> None:
             state.declared.build_in(contents)
             with state.write_lock, uninterrupted(), state.apply_lock:
                 state.check_open()
-                store.install(following)
-                state.move_to(contents)
+                old = store.generation
+                state.move_to(contents, partial(store.install, following))
+            store.let_go(old)
         except BaseException:
             if store.generation is not following:
                 store.discard(following)
@@ -60,3 +66,4 @@ def _begin_again(state: CollectionState, store: ReaderStore) -> None:
             core.close()
         raise
     core.set_threads(state.threads)
+    return following.overlay.applied_lsn > before

@@ -51,7 +51,10 @@ def _reported(action: str, path: Path | None) -> Iterator[None]:
         advice = _ADVICE.get(error.errno or 0, "check the path and the file system, then open the database again")
         failure = StorageError(f"cannot {action} {path or 'a file'}: {os.strerror(error.errno) if error.errno else error}; {advice}")
         failure.errno = error.errno
-        raise failure from error
+        try:
+            raise failure from error
+        finally:
+            del failure  # its traceback holds this frame, and so would keep all that its callers refer to until a garbage collection
 
 
 def path_of(fd: int) -> Path | None:

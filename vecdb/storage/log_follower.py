@@ -79,8 +79,6 @@ class LogFollower:
         except BaseException:
             self.close()
             raise
-        first = self._held[0].header
-        self._cursor = _Cursor(first.first_lsn, SEGMENT_HEADER, first.first_lsn - 1, first.prev_dcrc, first.durable_lsn, begins=True)
 
     @property
     def last_lsn(self) -> int:
@@ -101,24 +99,39 @@ class LogFollower:
         if not fitting:
             raise LogGap(f"no segment begins at or below LSN {self._applied_lsn + 1}")
         self._open(fitting[-1])
-        if not self._held:
-            raise LogGap(f"the segment that begins at LSN {fitting[-1]} is not of generation {self._generation}")
+        first = self._held[0]
+        header = first.header
+        self._cursor = _Cursor(header.first_lsn, SEGMENT_HEADER, header.first_lsn - 1, header.prev_dcrc, header.durable_lsn, begins=True)
         self.hold()
-        if not files.is_at(self._held[0].fd, self._held[0].path):
-            raise Moved(f"{self._held[0].path} is gone, and others behind it may be")
+        if not files.is_at(first.fd, first.path):
+            raise Moved(f"{first.path} is gone, and others behind it may be")
 
     def hold(self) -> None:
         """
         Open what segments there are by now, so that all that is written by now can be read.
         """
-        last = self._held[-1].header.first_lsn if self._held else 0
-        if self._held and not files.is_at(self._held[-1].fd, self._held[-1].path) and files.exists(self._held[-1].path):
-            raise Moved(f"{self._held[-1].path} was replaced")
-        if any(first > last for first in list_segments(self._directory)):
+        last = self._held[-1]
+        self._check_generation(last.path, last.header)
+        if not files.is_at(last.fd, last.path) and files.exists(last.path):
+            self._open_again(last)
+        newest = last.header.first_lsn
+        if any(first > newest for first in list_segments(self._directory)):
             # Again: a directory that is read while files are added may show the later of two alone.
             for first in list_segments(self._directory):
-                if first > last:
+                if first > newest:
                     self._open(first)
+
+    def _open_again(self, last: _Segment) -> None:
+        """
+        Open a segment that was replaced: one that was empty is, by the first call of a writer or by a compaction.
+        """
+        at, first = self._cursor, last.header.first_lsn
+        if at.segment == first and at.position > SEGMENT_HEADER:
+            raise Moved(f"{last.path} was replaced")
+        files.close(self._held.pop().fd)
+        self._open(first)
+        if at.segment == first and self._held[-1].header.prev_dcrc != at.dcrc:
+            raise Moved(f"{last.path} was replaced by one that does not continue what was read")
 
     def read(self, take: Replay, *, until: int | None = None) -> bool:
         """
@@ -143,8 +156,9 @@ class LogFollower:
         """
         Raise Corruption when the record that ends the log for now is damaged: a later one says that it is on the medium.
         """
-        if self._held[-1].header.first_lsn == self._cursor.segment:
-            self._check_end(self._held[-1], self._cursor.position, self._cursor.lsn + 1, self._cursor.dcrc)
+        last = self._held[-1]
+        if last.header.first_lsn == self._cursor.segment and last.header.generation == self._generation:
+            self._check_end(last, self._cursor.position, self._cursor.lsn + 1, self._cursor.dcrc)
 
     def close(self) -> None:
         """
@@ -162,31 +176,28 @@ class LogFollower:
             if error.errno == errno.ENOENT:
                 raise Moved(f"{path} is gone") from error
             raise
-        held = False
         try:
             header = segment_header(path, files.read_at(fd, SEGMENT_HEADER, 0), first)
             if header.uuid != self._uuid:
                 raise damaged(path, 0, f"the segment belongs to collection {header.uuid.hex()}, expected {self._uuid.hex()}")
-            held = self._is_ours(path, header)
-        finally:
-            if held:
-                self._held.append(_Segment(path, fd, header))
-            else:
-                files.close(fd)
+            self._check_generation(path, header)
+        except BaseException:
+            files.close(fd)
+            raise
+        self._held.append(_Segment(path, fd, header))
 
-    def _is_ours(self, path: Path, header: SegmentHeader) -> bool:
+    def _check_generation(self, path: Path, header: SegmentHeader) -> None:
         """
-        Return whether a segment belongs to the generation that is read. One of the next, while CURRENT does not name it, ends the log: a
-        compaction is at its last step, or was cut there.
+        Raise Moved when CURRENT names another generation than is read. A segment of the next, while it does not, ends the log: a compaction
+        is at its last step, or was cut there.
         """
         if header.generation == self._generation:
-            return True
+            return
         current = self._current()
         if current != self._generation:
             raise Moved(f"{path} is of generation {header.generation}, and CURRENT names {current}")
         if header.generation != self._generation + 1:
             raise damaged(path, 0, f"the segment belongs to generation {header.generation}, expected {self._generation}")
-        return False
 
     def _is_at_rest(self) -> bool:
         """
@@ -195,7 +206,7 @@ class LogFollower:
         last = self._held[-1]
         if last.header.first_lsn != self._cursor.segment:
             return False
-        return not any(files.read_at(last.fd, RECORD_HEADER, self._cursor.position))
+        return last.header.generation != self._generation or not any(files.read_at(last.fd, RECORD_HEADER, self._cursor.position))
 
     def _next_group(self, windows: dict[int, Window]) -> tuple[_Cursor, int, list[bytes]] | None:
         """
@@ -208,6 +219,8 @@ class LogFollower:
         size = 0
         while True:
             segment = self._held[place]
+            if segment.header.generation != self._generation:
+                return None
             end = self._held[place + 1].header if place + 1 < len(self._held) else None
             if end is not None and end.first_lsn == lsn:
                 if end.prev_dcrc != at.dcrc:

@@ -84,10 +84,17 @@ class ReaderStore(StoreReads):
 
     def install(self, generation: ReaderGeneration) -> None:
         """
-        Read another state from now on. The files of the old one go with whoever reads it last.
+        Read another state from now on. The old one is to be let go.
         """
-        old, self._generation = self._generation, generation
+        self._generation = generation
+
+    def let_go(self, old: ReaderGeneration) -> None:
+        """
+        Release what keeps the writer from removing the files of a state; who reads it still has them open.
+        """
         old.close()
+        if old.files is not self._generation.files:
+            old.files.lock.release()
 
     def discard(self, generation: ReaderGeneration) -> None:
         """

@@ -12,6 +12,7 @@ import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class GenerationFiles:
         root = generation_directory(directory, number)
         lock = share_generation(root)
         try:
-            if read_current(directory / "CURRENT").generation != number:
+            if _current(directory) != number:
                 raise Moved(f"{root} was replaced by a compaction")
             if lock is None:
                 if not files.exists(rows_path(root, 0)):
@@ -172,10 +173,10 @@ class ReaderGeneration(OverlayReads):
         check_reaches(self._follower, log_directory(self._directory), max(self.overlay.base.applied_lsn, self.files.close_lsn))
         derived = ReadDerivedFiles(self.files.root / "derived", uuid=self._manifest.uuid, generation=self.files.number)
         for spec in self._manifest.fields:
-            found = derived.load(graph_name(spec.number))
-            if found is not None and found.lsn <= self.last_lsn:
+            graph = derived.load(graph_name(spec.number))
+            if graph is not None and graph.lsn <= self.last_lsn:
                 try:
-                    load.load_graph(spec.number, derived.uuid, derived.generation, found.body)
+                    load.load_graph(spec.number, derived.uuid, derived.generation, graph.body)
                 except Corruption as error:
                     derived.discard(graph_name(spec.number), reason=str(error))
 
@@ -242,11 +243,15 @@ class ReaderGeneration(OverlayReads):
             uuid=self._manifest.uuid,
             generation=self.files.number,
             applied_lsn=state.applied_lsn,
-            current=lambda: read_current(self._directory / "CURRENT").generation,
+            current=partial(_current, self._directory),
         )
 
     def _taking(self, apply: Apply) -> Callable[[int, memoryview], None]:
         return lambda lsn, body: apply(lsn, Effects.decode(body, self._dims))
+
+
+def _current(directory: Path) -> int:
+    return read_current(directory / "CURRENT").generation
 
 
 def open_reading(
@@ -273,25 +278,26 @@ def _begin(directory: Path, manifest: Manifest, present: GenerationFiles | None,
     """
     Open base and log together. A checkpoint or a compaction may get in between, which takes milliseconds: then it is done again.
     """
+    seen, is_gap = "", False
     for attempt in range(_ATTEMPTS):
         time.sleep(_PAUSE_SECONDS if attempt else 0)
-        number = read_current(directory / "CURRENT").generation
+        number = _current(directory)
         opened = None
         try:
             opened = present if present is not None and present.number == number else None
             opened = opened or GenerationFiles.open(directory, number, exclude_writers=exclude_writers)
             return ReaderGeneration(directory, manifest, opened)
         except Moved as error:
-            moved = error
+            seen, is_gap = str(error), isinstance(error, LogGap)
             if opened is not None and opened is not present:
                 opened.close()
         except BaseException:
             if opened is not None and opened is not present:
                 opened.close()
             raise
-    if isinstance(moved, LogGap):
-        raise Corruption(f"{log_directory(directory)}: log gap: {moved}; put missing files back, or restore a backup") from moved
-    raise StorageError(f"{directory} could not be opened beside its writer: {moved}, again and again; try again") from moved
+    if is_gap:
+        raise Corruption(f"{log_directory(directory)}: log gap: {seen}; put missing files back, or restore a backup of the database")
+    raise StorageError(f"{directory} could not be opened beside its writer: {seen}, again and again; try again")
 
 
 def _load_rows(path: Path, spec: FieldSpec, state: RowState, load: Loader) -> None:
