@@ -4,8 +4,8 @@ What a collection asks of its storage, and what storage asks of the core: protoc
 Three stores satisfy `Store`: `disk.DiskStore`, `memory.MemoryStore`, and `reader.ReaderStore`, which is never written. Life of one: open
 (the loader is fed), `start(apply)` (the log is replayed through the very callable that live writes use), writes and reads, `close`. Thread
 rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it; `apply` is called by
-one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains the queue), and must therefore not take the
-write lock.
+one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains the queue), and must therefore not take
+the write lock.
 """
 
 from __future__ import annotations
