@@ -94,6 +94,32 @@ vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uin
   return guarded([&] { of(index).drop_tags(need(tags, count, "tags"), count); });
 }
 
+vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t* out_counts, uint32_t* out_offsets,
+                                   uint64_t capacity, uint64_t* out_total) {
+  return guarded([&] {
+    *need(out_total, 1, "out_total") = of(index).copy_tags(need(tags, count, "tags"), count, need(out_counts, count, "out_counts"),
+                                                           need(out_offsets, capacity, "out_offsets"), capacity);
+  });
+}
+
+vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_values, int32_t* out_rests,
+                                     uint64_t capacity, uint64_t* out_total) {
+  return guarded([&] {
+    const vecdb::ColumnCopy out{need(out_offsets, capacity, "out_offsets"), need(out_values, capacity, "out_values"),
+                                need(out_rests, capacity, "out_rests")};
+    *need(out_total, 1, "out_total") = of(index).copy_column(column, out, capacity);
+  });
+}
+
+vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_lats, double* out_lons,
+                                     uint64_t capacity, uint64_t* out_total) {
+  return guarded([&] {
+    const vecdb::PointsCopy out{need(out_offsets, capacity, "out_offsets"), need(out_lats, capacity, "out_lats"),
+                                need(out_lons, capacity, "out_lons")};
+    *need(out_total, 1, "out_total") = of(index).copy_points(column, out, capacity);
+  });
+}
+
 vecdb_status vecdb_index_link_tags(vecdb_index* index, uint32_t field, const uint64_t* tags, uint64_t count, uint32_t m) {
   return guarded([&] { of(index).link_tags(field, need(tags, count, "tags"), count, m); });
 }

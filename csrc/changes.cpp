@@ -37,7 +37,7 @@ std::vector<TagEntry> tag_entries(const Offset* offsets, const std::uint64_t* ta
     check_offset(offsets[i], end, name, i);
     entries.push_back({tags[i], offsets[i]});
   }
-  std::sort(entries.begin(), entries.end());
+  if (!std::is_sorted(entries.begin(), entries.end())) std::sort(entries.begin(), entries.end());
   return entries;
 }
 

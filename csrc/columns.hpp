@@ -68,6 +68,12 @@ class Column {
     for (std::size_t i = fresh.first; i < fresh.last; ++i) visit(runs_.recent()[i].offset);
   }
 
+  // Calls visit(entry) for each entry, in order.
+  template <class Visit>
+  void for_each_entry(Visit&& visit) const {
+    runs_.for_each(visit);
+  }
+
   std::uint64_t bytes() const { return runs_.bytes(); }
 
   // Where the entries of a range stand among all in order, but for the recent ones.

@@ -41,6 +41,12 @@ class GeoColumn {
   void add(std::vector<GeoEntry> entries) { runs_.add(std::move(entries)); }
   void remove(std::vector<GeoEntry> entries) { runs_.remove(std::move(entries)); }
 
+  // Calls visit(entry) for each entry, in order.
+  template <class Visit>
+  void for_each_entry(Visit&& visit) const {
+    runs_.for_each(visit);
+  }
+
   // The offsets that have a point inside the area. REQUIRES offsets below universe.
   OffsetSet inside(const GeoArea& area, Offset universe) const;
 

@@ -195,6 +195,7 @@ vecdb_plan Index::plan(const vecdb_search& search) {
 vecdb_plan Index::search(const vecdb_search& search, const SearchOutput& out) {
   Field& searched = field(search.field);
   check_search(search, searched);
+  indexer_.note_search();
   Target target = take_target(search, searched);
   const vecdb_plan plan = to_c(target.plan, target.version, target.field, *target.rows, target.links);
   note_links(searched.links(), target, search);

@@ -27,6 +27,11 @@ constexpr int kNicer = 10;
 // Who waits may do so in slices, with other work between them.
 constexpr std::chrono::milliseconds kStillWaiting{200};
 
+// A tail is bounded for the sake of searches. Where none has come for this long, as in a first load, writers are not held up by a tail
+// before scanning it would take some milliseconds.
+constexpr std::chrono::seconds kStillSearching{10};
+constexpr Row kUnsearchedBounds = 32;
+
 // Lets the other threads of the machine go first, for the rest of this thread's life. Advice: where the system has no such thing, or
 // refuses, the thread works as any other.
 void give_way() noexcept {
@@ -156,12 +161,21 @@ void Indexer::rethrow_failure() {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
+// REQUIRES mutex_. How many times its bound a tail may be long.
+Row Indexer::bounds_allowed() {
+  const auto now = std::chrono::steady_clock::now();
+  if (has_searched_.exchange(false)) last_search_ = now;
+  return now < last_search_ + kStillSearching ? 1 : kUnsearchedBounds;
+}
+
 std::uint32_t Indexer::help(std::uint32_t max_rows) {
+  Row bounds = 1;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     rethrow_failure();
+    bounds = bounds_allowed();
   }
-  const auto is_over = [](IndexedField* field) { return field->graph().tail(field->rows()) > field->graph().bound(); };
+  const auto is_over = [bounds](IndexedField* field) { return field->graph().tail(field->rows()) > bounds * field->graph().bound(); };
   std::uint32_t done = 0;
   while (done < max_rows && std::any_of(fields_.begin(), fields_.end(), is_over)) {
     const FieldGraph::Progress step = advance_longest(max_rows - done, FieldGraph::Work::linking, stopping_);

@@ -42,7 +42,12 @@ class Indexer {
   // There may be work: starts threads where a tail is long enough to be worth one. Never throws.
   void wake() noexcept;
   void set_threads(std::uint32_t threads) noexcept;
-  // Work in this thread while a tail is longer than its bound, on at most max_rows rows; returns how many were done.
+  // A search has begun: for some seconds tails are held to their bounds. Cheap.
+  void note_search() noexcept {
+    if (!has_searched_.load(std::memory_order_relaxed)) has_searched_.store(true, std::memory_order_relaxed);
+  }
+  // Work in this thread while a tail is longer than its bound, or, as long as nobody searches, than 32 times that, on at most max_rows
+  // rows; returns how many were done.
   std::uint32_t help(std::uint32_t max_rows);
   // Wait until no tail needs a graph; false when that took too long. Works itself when no background thread does.
   bool wait(std::chrono::milliseconds timeout);
@@ -63,6 +68,7 @@ class Indexer {
   bool advance_links(const std::atomic<bool>& stop);
   FieldGraph::Progress advance_longest(Row max_rows, FieldGraph::Work work, const std::atomic<bool>& stop);
   bool is_hurried() const;
+  Row bounds_allowed();
   void begin_waiting();
   void end_waiting();
   void start_workers(Row from) noexcept;
@@ -72,6 +78,7 @@ class Indexer {
   const std::vector<IndexedField*> fields_;
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint32_t> waiting_{0};  // callers of wait: they want even the shortest tail done
+  std::atomic<bool> has_searched_{false};  // since help looked last
   // What a thread of low priority has begun somebody may wait for, and for long on a busy machine: then it gives that up.
   std::atomic<bool> gives_up_{false};
 
@@ -81,7 +88,8 @@ class Indexer {
   std::uint32_t running_ = 0;
   std::list<Worker> workers_;
   std::exception_ptr failure_;
-  std::chrono::steady_clock::time_point last_wait_{};  // when somebody ceased to wait
+  std::chrono::steady_clock::time_point last_wait_{};    // when somebody ceased to wait
+  std::chrono::steady_clock::time_point last_search_{};  // when help last learnt of one
 };
 
 }  // namespace vecdb

@@ -15,7 +15,16 @@ namespace {
 constexpr double kTurnsBack = 1.0 / 2;
 constexpr double kMost = 1.4;
 constexpr double kWorthTrying = 0.85;
-constexpr double kClearGain = 1.0 / 2;
+constexpr double kClearGain = 0.7;
+// A distance of a walk over links costs so many of one over the graph, since the links of several sets take turns in the caches, but where
+// they are so few that they stay. Measured with sets of 10,000 and 40,000 members: 1.1 where one was searched, 1.3 to 1.5 of eight.
+constexpr double kInTurn = 1.4;
+constexpr double kStay = 2000;
+constexpr double kTakeTurns = 8000;
+
+double turn_factor(double members) {
+  return 1 + (kInTurn - 1) * std::clamp(std::log(members / kStay) / std::log(kTakeTurns / kStay), 0.0, 1.0);
+}
 
 }  // namespace
 
@@ -30,7 +39,7 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
   LinkCost cost;
   cost.sets = shape.members.size();
   cost.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
-  cost.step_ns = profile.step_ns;
+  cost.step_ns = turn_factor(largest) * profile.step_ns;
   const auto prospect = [&](double nodes) {
     if (workload.ef == 0) return default_prospect(profile, workload.k, static_cast<Row>(std::min<double>(nodes, profile.nodes)));
     Prospect beam = beam_prospect(profile, std::max(workload.ef, workload.k));
@@ -49,7 +58,7 @@ LinkCost link_cost(const Workload& workload, const LinkShape& shape) {
   for (std::size_t set = 0; set < shape.members.size(); ++set) {
     const auto c = static_cast<double>(std::max<std::uint64_t>(shape.members[set], 2));
     const double walk = prospect(c).distances.at(share) * static_cast<double>(breadth_of(set).distances);
-    cost.total_ns += std::min(walk, c) * profile.step_ns;
+    cost.total_ns += std::min(walk, c) * turn_factor(c) * profile.step_ns;
   }
   cost.scan_ns = static_cast<double>(shape.pending) * profile.gather_ns;
   cost.total_ns += cost.scan_ns;

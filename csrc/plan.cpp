@@ -22,6 +22,8 @@ constexpr double kWorthTrying = 0.85;
 constexpr double kMayPay = 0.6;
 constexpr double kBeginning = 300;  // distances until a walk knows
 constexpr double kLittle = 0.08;    // of an exact scan
+// What is spent, in exact scans, before the share of rows that match is trusted.
+constexpr double kFirstLook = 0.05;
 
 // What a scan for one query pays for a row that matches, where this share of the rows does.
 double scanned_row_ns(double share, const GraphProfile& profile) {
@@ -77,6 +79,8 @@ Plan choose_plan(const Workload& workload) {
   plan.effort.most = distances_for(kMost);
   plan.effort.enough = static_cast<std::size_t>(std::min<std::uint64_t>(workload.k, workload.cardinality));
   plan.effort.expectation = prospect.distances;
+  plan.effort.expectation.floor = share_of_nodes;
+  plan.effort.first_look = std::max(Effort::kFewestSeen, distances_for(kFirstLook));
   plan.effort.worth = (plan.cost_exact_ns - tail) / profile.step_ns;
   return plan;
 }

@@ -167,6 +167,20 @@ void Reservation::map_file(int fd, std::size_t first, std::size_t last) {
     throw Error(Code::storage_error, "the system refused to map " + std::to_string(last - first) + " bytes of the file of vectors (" +
                                          std::strerror(errno) + ")");
   }
+  // Otherwise each row that is not in memory brings a neighbourhood of 128 KiB, which drives out what is needed where memory is short.
+  static_cast<void>(madvise(at(base_, first), last - first, MADV_RANDOM));
+}
+
+void Reservation::read_ahead(std::size_t first, std::size_t last) const {
+  const std::size_t start = first / page_size() * page_size();
+  if (start >= last) return;
+  // Advice only: without it, or where the answer is wrong, pages are read when they are touched.
+#if defined(__linux__)
+  unsigned char in_memory = 0;
+  const std::size_t middle = (start + (last - start) / 2) / page_size() * page_size();
+  if (mincore(at(base_, middle), page_size(), &in_memory) == 0 && (in_memory & 1U) != 0) return;
+#endif
+  static_cast<void>(madvise(at(base_, start), last - start, MADV_WILLNEED));
 }
 
 }  // namespace vecdb

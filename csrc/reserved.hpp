@@ -33,6 +33,7 @@ class Reservation {
   // Make at least the first bytes bytes usable. Throws Error capacity past the reservation.
   void commit(std::size_t bytes);
   // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit was not called.
+  // Rows are read from it one here, one there: the system reads no more than is touched, or asked for.
   void show_file(int fd, std::size_t bytes);
   // Show no more than the first bytes of the file: memory follows them, by commit. Throws Error invalid_argument where they end
   // within a page.
@@ -40,6 +41,9 @@ class Reservation {
   // Show [first, last) of the file in place of memory. REQUIRES that both are ends of pages within it, and that the file's bytes are the
   // memory's: whoever reads meanwhile sees either.
   void put_file(int fd, std::size_t first, std::size_t last);
+  // Have the system read bytes [first, last) of the file while this thread goes on; nothing where their middle is in memory already.
+  // REQUIRES that they are shown. Any thread.
+  void read_ahead(std::size_t first, std::size_t last) const;
 
  private:
   void check_room(std::size_t bytes) const;

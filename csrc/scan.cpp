@@ -112,9 +112,9 @@ std::uint64_t within<8>(const float* distances, std::size_t rows, const float* l
 static_assert(kTileQueries == 8, "the kernel above is for eight queries");
 #endif
 
-// What a scan compares rows with: kWidth queries at once. range and list return which of up to kWord rows may have a distance that is not
-// beyond its query's limit, and write out[i * kWidth + q] of these. A word with kDense rows allowed is streamed whole, which the CPU does
-// by itself and quicker a row.
+// What a scan compares rows with: kWidth queries at once. begin is called before the first of some ranges; range and list return which of
+// up to kWord rows may have a distance that is not beyond its query's limit, and write out[i * kWidth + q] of these. A word with kDense
+// rows allowed is streamed whole, which the CPU does by itself and quicker a row.
 struct OneQuery {
   static constexpr std::size_t kWidth = 1;
   static constexpr std::size_t kDense = 28;
@@ -124,7 +124,9 @@ struct OneQuery {
   std::size_t count() const { return 1; }
   std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
   void prefetch(Row row) const { vectors.prefetch_early(row); }
+  void begin(Row first) const { vectors.begin_reading(first); }
   std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    vectors.read_ahead(first, last);
     for (Row row = first; row < last; ++row) out[row - first] = vectors.distance(query, row);
     return within<kWidth>(out, last - first, limits);
   }
@@ -143,7 +145,9 @@ struct SomeQueries {
   std::size_t count() const { return tile.count(); }
   std::uint64_t row_bytes() const { return vectors.dim() * sizeof(float); }
   void prefetch(Row row) const { vectors.prefetch_early(row); }
+  void begin(Row first) const { vectors.begin_reading(first); }
   std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
+    vectors.read_ahead(first, last);
     // Beside so much arithmetic the CPU does not run far enough ahead by itself.
     vectors.range_distances(tile, first, last, static_cast<Row>(2 * chunk_rows(row_bytes())), out);
     return within<kWidth>(out, last - first, limits);
@@ -163,6 +167,7 @@ struct OneCoded {
   std::size_t count() const { return 1; }
   std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
   void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
+  void begin(Row) const {}
   std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
     vectors.touch(first, last);
     vectors.codes()->range_distances(query, first, last, out);
@@ -184,6 +189,7 @@ struct SomeCoded {
   std::size_t count() const { return tile.count(); }
   std::uint64_t row_bytes() const { return vectors.codes()->bytes_per_row(); }
   void prefetch(Row row) const { vectors.codes()->prefetch_early(row); }
+  void begin(Row) const {}
   std::uint64_t range(Row first, Row last, const float* limits, float* out) const {
     vectors.touch(first, last);
     return vectors.codes()->near_in_range(tile, first, last, limits, out);
@@ -205,6 +211,7 @@ class Scan {
 
   void range(Row first, Row last, const RowSet& allowed) {
     last = std::min(last, allowed.limit);
+    bool is_begun = false;
     for (first = skip_empty(first, last, allowed.bits); first < last; first = skip_empty(first, last, allowed.bits)) {
       const Row start = first & ~(kWord - 1);
       const Row end = last - start > kWord ? start + kWord : last;
@@ -212,6 +219,8 @@ class Scan {
       if (end - first < kWord) word &= (std::uint64_t{1} << (end - first)) - 1;
       const auto count = static_cast<std::size_t>(bits::count_of(word));
       if (count >= Target::kDense) {
+        if (!is_begun) target_.begin(first);
+        is_begun = true;
         const auto row_at = [first](std::size_t i) { return first + static_cast<Row>(i); };
         offer(word & target_.range(first, end, limits_, distances_), distances_, row_at);
       } else {

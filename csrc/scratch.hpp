@@ -155,15 +155,21 @@ struct Expectation {
   double growth = 0;
   double bend = 0;
   double growth_below = 0;
+  // Below this share a walk draws no tighter bound, so that it meets as many more nodes as fewer of them are allowed.
+  double floor = 0;
 
   double at(double share) const {
-    const double gentle = std::max(share, bend);
-    return distances * std::pow(gentle, -growth) * std::pow(share / gentle, -growth_below);
+    const double bounded = std::max(share, floor);
+    const double gentle = std::max(bounded, bend);
+    return distances * std::pow(gentle, -growth) * std::pow(bounded / gentle, -growth_below) * (bounded / share);
   }
 };
 
 // What a walk may cost, in distances. It gives up when it has not found `enough` by give_up, and ends at `most` with what it has.
 struct Effort {
+  // A share of less would be guessed.
+  static constexpr std::uint64_t kFewestSeen = 192;
+
   // Gives up there, whatever it has found.
   Effort(std::uint64_t give_up_) : give_up(give_up_), most(give_up_) {}
 
@@ -171,8 +177,9 @@ struct Effort {
   std::uint64_t most;
   std::size_t enough = std::numeric_limits<std::size_t>::max();
   // It gives up early when, by the share of what it meets that is allowed, more than `worth` are to be expected: a filter may lie where the
-  // query does, or far from it.
+  // query does, or far from it. It looks at first_look, and whenever it has come twice as far: what lies far is met more often later.
   Expectation expectation;
+  std::uint64_t first_look = kFewestSeen;
   double worth = std::numeric_limits<double>::infinity();
 };
 

@@ -22,6 +22,10 @@ class SortedRuns {
   void add(std::vector<Entry> entries);
   void remove(std::vector<Entry> entries);
 
+  // Calls visit(entry) for each entry once, in order.
+  template <class Visit>
+  void for_each(Visit&& visit) const;
+
   const std::vector<Entry>& sorted() const { return sorted_; }
   const std::vector<Entry>& recent() const { return recent_; }
   // Of a position in sorted().
@@ -39,7 +43,7 @@ class SortedRuns {
   static constexpr std::size_t kFew = 4;
 
   static void sort_unique(std::vector<Entry>& entries) {
-    std::sort(entries.begin(), entries.end());
+    if (!std::is_sorted(entries.begin(), entries.end())) std::sort(entries.begin(), entries.end());
     entries.erase(std::unique(entries.begin(), entries.end()), entries.end());
   }
 
@@ -51,6 +55,19 @@ class SortedRuns {
   std::uint64_t removed_count_ = 0;
   std::vector<Entry> recent_;
 };
+
+template <class Entry>
+template <class Visit>
+void SortedRuns<Entry>::for_each(Visit&& visit) const {
+  auto fresh = recent_.begin();
+  for (std::size_t i = 0; i < sorted_.size(); ++i) {
+    for (; fresh != recent_.end() && *fresh < sorted_[i]; ++fresh) visit(*fresh);
+    if (is_removed(i)) continue;
+    visit(sorted_[i]);
+    if (fresh != recent_.end() && *fresh == sorted_[i]) ++fresh;
+  }
+  for (; fresh != recent_.end(); ++fresh) visit(*fresh);
+}
 
 template <class Entry>
 void SortedRuns<Entry>::add(std::vector<Entry> entries) {

@@ -179,6 +179,16 @@ vecdb_status vecdb_index_apply(vecdb_index* index, const vecdb_changes* changes,
 vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uint64_t count);
 vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column);
 
+/* Copy what tags | a column of numbers | a column of points hold, to be saved: of tags the offsets of one after the other, ascending, and
+ * how many each has in out_counts (count of them); of columns the entries in their order. At most capacity of them are written (of a tag
+ * all or none), the whole number goes to *out_total. */
+vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t* out_counts, uint32_t* out_offsets,
+                                   uint64_t capacity, uint64_t* out_total);
+vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_values, int32_t* out_rests,
+                                     uint64_t capacity, uint64_t* out_total);
+vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_lats, double* out_lons,
+                                     uint64_t capacity, uint64_t* out_total);
+
 /* Give the points of each of these tags links among themselves, so that a search that only they can satisfy walks over them alone; m links
  * a point and level, 0 for the usual number. They are made by the background workers, for tags that have enough points for them to pay and
  * on at most 0.6 of all points, now or later. Tags that searches ask for often get links without this, within a budget of memory.
@@ -191,7 +201,8 @@ vecdb_status vecdb_index_unlink_tags(vecdb_index* index, uint32_t field, const u
 vecdb_status vecdb_index_link_column(vecdb_index* index, uint32_t field, uint32_t column, uint32_t m);
 vecdb_status vecdb_index_unlink_column(vecdb_index* index, uint32_t field, uint32_t column);
 
-/* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. */
+/* Move on from the tail in the calling thread while it is longer than its bound, at most max_points points. Where nobody has searched for
+ * ten seconds, the bound is 32 times as long: it is there for the sake of searches. */
 vecdb_status vecdb_index_help(vecdb_index* index, uint32_t max_points, uint32_t* out_done);
 /* Wait until every tail is empty and every linked tag's points are linked, at most timeout_ms; works itself when no background worker may.
  * *out_done is 1 when they are.
@@ -248,13 +259,13 @@ vecdb_status vecdb_index_id_text(vecdb_index* index, uint64_t place, const char*
 
 /* The graph of a field as bytes of a derived file, and back. save with buffer == NULL gives the size, with a buffer it writes
  * exactly *out_size bytes; VECDB_CAPACITY with the size now needed in *out_size when background workers have made the graph larger than
- * the buffer meanwhile. VECDB_NOT_FOUND when there is no graph. Both must be called while no other thread calls apply. load checks every
+ * the buffer meanwhile. VECDB_NOT_FOUND when there is no graph. load must be called while no other thread calls apply. load checks every
  * byte it uses, VECDB_CORRUPTION leaves the index as it was. uuid is 16 bytes and must agree; *out_rows is what the graph covers: a
  * graph that is there already and covers as much is kept. */
 vecdb_status vecdb_index_save_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
                                     uint8_t* buffer, uint64_t buffer_size, uint64_t* out_size);
 /* As save, for the field after compaction: only rows with a set bit in kept_rows (64 rows a word, ascending; rows from row_count on are
- * left out) are kept, and numbered anew in their order. */
+ * left out) are kept, and numbered anew in their order. REQUIRES: no other thread calls apply. */
 vecdb_status vecdb_index_save_compacted_graph(vecdb_index* index, uint32_t field, const uint8_t* uuid, uint64_t generation, uint64_t lsn,
                                               const uint64_t* kept_rows, uint64_t row_count, uint8_t* buffer, uint64_t buffer_size,
                                               uint64_t* out_size);

@@ -182,6 +182,12 @@ void Vectors::check_block(std::uint64_t block) const {
   }
 }
 
+void Vectors::read_stretches(std::size_t first, std::size_t count) const {
+  for (std::size_t stretch = first; stretch < first + count; ++stretch) {
+    pages_.read_ahead(stretch * kStretch, std::min<std::size_t>((stretch + 1) * kStretch, vector_bytes()));
+  }
+}
+
 void Vectors::prepare_block(Row row) const {
   const std::lock_guard<std::mutex> lock(blocks_mutex_);
   const std::uint64_t block = row >> block_shift_;
@@ -190,6 +196,11 @@ void Vectors::prepare_block(Row row) const {
   // Rows that were mapped after the block was first used need what is derived from them, no second check.
   const std::uint32_t present = std::min<std::uint32_t>(block_mask_ + 1, rows() - first);
   if (ready >= present) return;
+  const std::size_t row_bytes = dim_ * sizeof(float);
+  // Blocks are mostly made ready in turn, all of them; one that is wanted alone is read alone.
+  if (block == 0) begin_reading(0);
+  const bool is_in_turn = block == 0 || ready_[block - 1].load(std::memory_order_relaxed) != 0;
+  is_in_turn ? read_ahead(first, first + present) : pages_.read_ahead(first * row_bytes, (first + present) * row_bytes);
   if (ready == 0) check_block(block);
   derive(first + ready, first + present);
   ready_[block].store(present, std::memory_order_release);

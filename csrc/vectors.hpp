@@ -143,6 +143,15 @@ class Vectors {
   // The same for nearly all of a row whose turn comes later: many more of these can be under way at once.
   void prefetch_early(Row row) const { ask_for<kInto2nd>(row, early_bytes_); }
 
+  // What a scan of a mapped file calls where it begins, and before each step over rows [first, last): the file is read a stretch ahead of
+  // it. Costs a question a stretch where that is in memory already.
+  void begin_reading(Row first) const {
+    if (source_ == Source::file) read_stretches(stretch_of(first), 2);
+  }
+  void read_ahead(Row first, Row last) const {
+    if (source_ == Source::file && stretch_of(first) != stretch_of(last)) read_stretches(stretch_of(last) + 1, 1);
+  }
+
   // Compare every block that has a checksum now; throws Error corruption for the first that differs.
   void verify_all() const;
 
@@ -221,6 +230,9 @@ class Vectors {
   // Below this, products of two rows may have vanished.
   static constexpr float kSmallestSum = 1e-25F;
 
+  static constexpr std::size_t kStretch = std::size_t{512} << 10;  // as much as systems read in one go
+  std::size_t stretch_of(Row row) const { return static_cast<std::size_t>(row) * dim_ * sizeof(float) / kStretch; }
+  void read_stretches(std::size_t first, std::size_t count) const;
   void prepare_block(Row row) const;
   void advance_all_ready() const;
   void check_block(std::uint64_t block) const;

@@ -221,7 +221,7 @@ class Referee {
  public:
   enum class Verdict { go_on, end, give_up };
 
-  explicit Referee(const Effort& effort) : effort_(effort), next_(std::min(kFirstLook, effort.give_up)) {}
+  explicit Referee(const Effort& effort) : effort_(effort), next_(std::min(effort.first_look, effort.give_up)) {}
 
   bool is_due(std::uint64_t distances) const { return distances >= next_; }
   // share: of the nodes met that are hits.
@@ -237,8 +237,6 @@ class Referee {
   }
 
  private:
-  static constexpr std::uint64_t kFirstLook = 192;
-
   const Effort& effort_;
   std::uint64_t next_;
 };

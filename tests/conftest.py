@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 import vecdb
 
+collect_ignore = ["fuzz/run.py"]  # a command, which needs atheris
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_interrupts() -> Iterator[None]:

@@ -1,21 +1,20 @@
 """
-Rounds of kill and reopen: a child process writes batches and reports each acknowledged one; it is killed; the parent holds the database
-against the reports. Another child reads beside all of it, and holds every state it sees against the batches: each is whole.
+Rounds of kill and reopen: a child process writes batches by several threads and reports each acknowledged one; it is killed; the parent
+holds the database against the reports.
 
-Run by hand: `python tests/kill_rounds.py ROUNDS [SEED]`.
+Run by hand: `python tests/kill_rounds.py --rounds 2000 --seed 1`.
 """
 
 from __future__ import annotations
 
+import argparse
+import multiprocessing
+import os
 import random
-import select
-import signal
-import subprocess
-import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,128 +26,108 @@ from vecdb import F
 
 DIM = 16
 BATCH = 20
-IDS = 400
+IDS = 200
+THREADS = 4
+_VECTORS = np.random.default_rng(5).standard_normal((4096, DIM)).astype(np.float32)
 
-CHILD = """
-import sys
-sys.path.insert(0, {here!r})
-import kill_rounds
-kill_rounds.write_until_killed({path!r}, {first})
+Contents = dict[int, tuple[int, int]]
+"""
+Id to the number of the batch that wrote it, and the place in it.
 """
 
 
-READER = """
-import sys
-sys.path.insert(0, {here!r})
-import kill_rounds
-kill_rounds.read_beside({path!r})
-"""
-
-
-@lru_cache(maxsize=20_000)
 def vector_of(batch: int, position: int) -> NDArray[np.float32]:
     """
-    Return the vector that a batch gives a point.
+    Return the vector that a batch gives a point; no two of batches that are close are alike.
     """
-    return np.random.default_rng(batch * 1000 + position).standard_normal(DIM).astype(np.float32)
+    return _VECTORS[(batch * 101 + position) % len(_VECTORS)]
 
 
-def contents_of(batch: int) -> tuple[list[int], NDArray[np.float32], list[dict[str, Any]]]:
+def ids_of(thread: int, batch: int) -> list[int]:
     """
-    Return ids, vectors and payloads of a batch; ids overlap with those of other batches, so that points are replaced.
+    Return the ids of a batch: each thread has a range of its own, in which its batches overlap, so that points are replaced.
     """
-    chooser = random.Random(batch)
-    ids = chooser.sample(range(IDS), BATCH)
-    return (
-        ids,
-        np.stack([vector_of(batch, n) for n in range(BATCH)]),
-        [{"batch": batch, "position": n, "text": "x" * (batch % 300)} for n in range(BATCH)],
-    )
+    return random.Random(batch * THREADS + thread).sample(range(thread * IDS, (thread + 1) * IDS), BATCH)
 
 
-def write_until_killed(path: str, first: int) -> None:
+def payload_of(batch: int, position: int) -> dict[str, Any]:
+    return {"batch": batch, "position": position, "text": "x" * (batch % 300)}
+
+
+def deletes(batch: int) -> bool:
+    return batch % 7 == 3
+
+
+def write_until_killed(path: str, report: str, first: list[int]) -> None:
     """
-    Write batch after batch; print "begin N" before and "done N" after each.
+    Write batch after batch in several threads; append "begin THREAD N" to a file before and "done THREAD N" after each.
     """
+    told = os.open(report, os.O_WRONLY | os.O_APPEND)
     points = vecdb.open(path).get_or_create_collection("points", dim=DIM)
-    batch = first
-    while True:
-        print(f"begin {batch}", flush=True)
-        if batch % 7 == 3:
-            points.delete(contents_of(batch)[0])
-        else:
-            points.upsert(*contents_of(batch))
-        print(f"done {batch}", flush=True)
-        if batch % 11 == 5:
-            points.checkpoint()
-        batch += 1
 
-
-def read_beside(path: str) -> None:
-    """
-    Refresh and check, over and over. "round N" says that batches from N on are written; "settle" is answered with the last batch seen, and
-    how many states were.
-    """
-    with vecdb.open(path, mode="r") as db:
-        points = db["points"]
-        model = state_of(points)
-        batch, states = 0, 0
+    def write(thread: int, batch: int) -> None:
         while True:
-            told = sys.stdin.readline() if select.select([sys.stdin], [], [], 0.01)[0] else "\n"
-            if not told:
-                return
-            if told.startswith("round"):
-                batch = int(told.split()[1])
-            db.refresh()
-            found = state_of(points)
-            newest = max((one for one, _ in found.values()), default=-1)
-            while found != model:
-                assert batch <= newest + 1, f"a state is that of no whole batch: beyond batch {batch - 1}, up to {newest}"
-                model = apply_to(model, batch)
-                batch += 1
-            states += 1
-            if told.startswith("settle"):
-                print(batch - 1, states, flush=True)
+            os.write(told, b"begin %d %d\n" % (thread, batch))
+            ids = ids_of(thread, batch)
+            if deletes(batch):
+                points.delete(ids)
+            else:
+                vectors = np.stack([vector_of(batch, n) for n in range(BATCH)])
+                points.upsert(ids, vectors, [payload_of(batch, n) for n in range(BATCH)])
+            os.write(told, b"done %d %d\n" % (thread, batch))
+            if thread == 0 and batch % 11 == 5:
+                points.checkpoint()
+            if thread == 1 and batch % 40 == 20:
+                points.compact()
+            batch += 1
+
+    threads = [threading.Thread(target=write, args=(thread, batch), daemon=True) for thread, batch in enumerate(first)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    # A thread ends by an error only.
+    os.write(told, b"failed\n")
 
 
 @dataclass
 class Outcome:
     """
-    What the rounds showed.
+    What the rounds showed; `model` is what each thread's points must be.
     """
 
     rounds: int = 0
     acknowledged: int = 0
+    unfinished: int = 0
     unfinished_kept: int = 0
-    states_read: int = 0
-    model: dict[int, tuple[int, int]] = field(default_factory=dict)
+    model: list[Contents] = field(default_factory=lambda: [{} for _ in range(THREADS)])
 
 
-def apply_to(model: dict[int, tuple[int, int]], batch: int) -> dict[int, tuple[int, int]]:
+def apply_to(model: Contents, thread: int, batch: int) -> Contents:
     """
-    Return the model (id -> batch and position) after a batch.
+    Return a thread's points after a batch.
     """
-    ids = contents_of(batch)[0]
     after = dict(model)
-    for position, one in enumerate(ids):
-        if batch % 7 == 3:
+    for position, one in enumerate(ids_of(thread, batch)):
+        if deletes(batch):
             after.pop(one, None)
         else:
             after[one] = (batch, position)
     return after
 
 
-def state_of(points: vecdb.Collection) -> dict[int, tuple[int, int]]:
+def state_of(points: vecdb.Collection) -> list[Contents]:
     """
     Return what the database holds, after checking each vector and payload against its batch.
     """
-    found: dict[int, tuple[int, int]] = {}
+    found: list[Contents] = [{} for _ in range(THREADS)]
     for point in points.get_many(list(points)):
         assert point is not None
         batch, position = point.payload["batch"], point.payload["position"]
-        assert point.payload == {"batch": batch, "position": position, "text": "x" * (batch % 300)}
+        assert point.payload == payload_of(batch, position)
         assert np.array_equal(vector_of(batch, position), point.vector)
-        found[int(point.id)] = (batch, position)
+        number = int(point.id)
+        found[number // IDS][number] = (batch, position)
     return found
 
 
@@ -159,76 +138,80 @@ def run_rounds(path: Path, *, rounds: int, seed: int) -> Outcome:
     print(f"seed={seed}")
     chance = random.Random(seed)
     outcome = Outcome()
-    batch = 0
-    with vecdb.open(path) as db:
-        db.create_collection("points", dim=DIM)
-    command = [sys.executable, "-c", READER.format(here=str(Path(__file__).resolve().parent), path=str(path))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
-        for _ in range(rounds):
-            batch = one_round(path, outcome, batch, chance, reader)
-    assert reader.returncode == 0, "the reader failed"
+    # Children are forked from a process that has imported everything and runs no thread.
+    starter = multiprocessing.get_context("forkserver")
+    starter.set_forkserver_preload(["kill_rounds"])
+    report = path.with_name(path.name + ".report")
+    next_batch = [0] * THREADS
+    for _ in range(rounds):
+        report.write_bytes(b"")
+        child = starter.Process(target=write_until_killed, args=(str(path), str(report), next_batch))
+        child.start()
+        while not report.stat().st_size and child.is_alive():
+            time.sleep(0.001)
+        time.sleep(chance.random() ** 2 * 0.3)
+        child.kill()
+        child.join()
+        begun, done = read_report(report)
+        assert begun, "the child wrote nothing"
+        outcome.acknowledged += sum(map(len, done.values()))
+        with vecdb.open(path, timeout=20) as db:
+            points = db.get_or_create_collection("points", dim=DIM)
+            found = state_of(points)
+            for thread in range(THREADS):
+                for batch in done.get(thread, ()):
+                    outcome.model[thread] = apply_to(outcome.model[thread], thread, batch)
+                unfinished = sorted(set(begun.get(thread, ())) - set(done.get(thread, ())))
+                outcome.unfinished += len(unfinished)
+                if found[thread] != outcome.model[thread]:
+                    assert unfinished, f"thread {thread}: an acknowledged batch is missing, and none was under way"
+                    outcome.model[thread] = apply_to(outcome.model[thread], thread, unfinished[0])
+                    outcome.unfinished_kept += 1
+                    assert found[thread] == outcome.model[thread], f"thread {thread}: the batch under way is there in part"
+                next_batch[thread] = max(begun.get(thread, [next_batch[thread] - 1])) + 1
+            check_search(points, {one: place for model in outcome.model for one, place in model.items()}, chance)
+        outcome.rounds += 1
     return outcome
 
 
-def one_round(path: Path, outcome: Outcome, batch: int, chance: random.Random, reader: subprocess.Popen[str]) -> int:
+def read_report(report: Path) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
     """
-    Kill a writer and check what it leaves; return the next batch.
+    Return the batches that each thread began, and those that it was told are done.
     """
-    assert reader.stdin is not None
-    assert reader.stdout is not None
-    reader.stdin.write(f"round {batch}\n")
-    reader.stdin.flush()
-    script = CHILD.format(here=str(Path(__file__).resolve().parent), path=str(path), first=batch)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        lines = [child.stdout.readline()]
-        time.sleep(chance.random() ** 2 * 0.4)
-        child.send_signal(signal.SIGKILL)
-        lines += child.stdout.readlines()
-    begun = [int(line.split()[1]) for line in lines if line.startswith("begin ") and line.endswith("\n")]
-    done = [int(line.split()[1]) for line in lines if line.startswith("done ") and line.endswith("\n")]
-    assert begun, "the child wrote nothing"
-    reader.stdin.write("settle\n")
-    reader.stdin.flush()
-    last, outcome.states_read = map(int, reader.stdout.readline().split())
-    for one in done:
-        after = apply_to(outcome.model, one)
-        assert one <= last or after == outcome.model, "the reader did not see an acknowledged batch"
-        outcome.model = after
-    outcome.acknowledged += len(done)
-    with vecdb.open(path, timeout=20) as db:
-        points = db.get_or_create_collection("points", dim=DIM)
-        found = state_of(points)
-        if found != outcome.model:
-            assert len(begun) > len(done), "an acknowledged batch is missing, and none was under way"
-            outcome.model = apply_to(outcome.model, begun[-1])
-            outcome.unfinished_kept += 1
-            assert found == outcome.model, "the batch under way is there in part"
-        check_search(points, outcome.model, chance)
-    outcome.rounds += 1
-    return begun[-1] + 1
+    begun: dict[int, list[int]] = {}
+    done: dict[int, list[int]] = {}
+    for line in report.read_text().splitlines():
+        assert line != "failed", "a thread of the child ended"
+        word, thread, batch = line.split()
+        (begun if word == "begin" else done).setdefault(int(thread), []).append(int(batch))
+    return begun, done
 
 
-def check_search(points: vecdb.Collection, model: dict[int, tuple[int, int]], chance: random.Random) -> None:
+def check_search(points: vecdb.Collection, model: Contents, chance: random.Random) -> None:
     """
     Check that search finds points by their own vectors, and by filter.
     """
     assert len(points) == len(model)
-    for one in chance.sample(sorted(model), min(20, len(model))):
+    for one in chance.sample(sorted(model), min(10, len(model))):
         batch, position = model[one]
-        hit = points.search(vector_of(batch, position), k=1)[0]
-        assert (one, {"batch": batch, "position": position}) == (hit.id, {key: hit.payload[key] for key in ("batch", "position")})
-        expected = sum(other == batch for other, _ in model.values())
-        assert expected == points.count(F("batch") == batch)
+        best = points.search(vector_of(batch, position), k=1)[0]
+        assert best.score > 1 - 1e-5
+        assert np.array_equal(vector_of(*model[int(best.id)]), vector_of(batch, position))
+    if model:
+        batch = chance.choice(sorted(model.values()))[0]
+        assert sum(other == batch for other, _ in model.values()) == points.count(F("batch") == batch)
 
 
 if __name__ == "__main__":
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        result = run_rounds(Path(directory) / "killed.vecdb", rounds=wanted, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+        result = run_rounds(Path(directory) / "killed.vecdb", rounds=options.rounds, seed=options.seed)
     print(
-        f"{result.rounds} kills, {result.acknowledged} acknowledged batches, 0 lost; "
-        f"{result.unfinished_kept} unacknowledged batches were there, whole; "
-        f"{result.states_read} states read beside; {time.monotonic() - began:.0f} s"
+        f"{result.rounds} kills of {THREADS} threads, {result.acknowledged} acknowledged batches, 0 lost; of "
+        f"{result.unfinished} batches under way {result.unfinished_kept} were there, whole, the others not at all; "
+        f"{time.monotonic() - began:.0f} s"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vecdb.storage import log_writer, segment_file, wal
+from vecdb.storage import segment_file, wal
 from vecdb.storage.wal import Log, Ticket
 
 UUID = bytes(range(16))
@@ -20,7 +20,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """
     Let segments begin with `size` bytes, so that a test sees many of them.
     """
-    for module in (segment_file, log_writer, wal):
+    for module in (segment_file, wal):
         monkeypatch.setattr(module, "SMALLEST", size)
 
 
@@ -62,6 +62,7 @@ def open_log(directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durab
         durability=durability,
         writable=writable,
     )
+    log.spares.wanted = log.spares.make  # at once, so that every run of a test makes the same calls
     opened = Opened(log, replayed)
     log.apply = opened.apply
     return opened

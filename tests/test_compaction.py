@@ -177,7 +177,7 @@ def test_searches_filters_and_writes_beside_it_see_whole_states(db: vecdb.Databa
     def repeatedly(work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             try:
-                while not stop.is_set():
+                while not stop.wait(0.002):  # so that compact gets its share of the interpreter
                     work()
             except Exception as error:  # noqa: BLE001
                 failures.append(error)

@@ -342,8 +342,8 @@ def flips(data, bits):
         changed[bit // 8] ^= 1 << bit % 8
         yield bytes(changed)
 
-print("flipped main", sum(not refused(changed, tags) for changed in flips(main, range(0, 8 * len(main), 3))))
-print("flipped tags", sum(not refused(main, changed) for changed in flips(tags, range(0, 8 * len(tags), 3))))
+print("flipped main", sum(not refused(changed, tags) for changed in flips(main, range(0, 8 * len(main), 7))))
+print("flipped tags", sum(not refused(main, changed) for changed in flips(tags, range(0, 8 * len(tags), 7))))
 
 # Without a tag file nothing has a checksum: a flip in the header is refused, or gives an index that answers.
 accepted = set()
@@ -387,7 +387,7 @@ print("resealed", harmless < 600)
 
 def test_no_damage_to_the_files_goes_unnoticed_or_crashes(tmp_path: Path) -> None:
     """
-    Every cut and, of the bits, every third is refused where there is a checksum; all in a child, so that a crash is seen.
+    Every cut and, of the bits, every seventh is refused where there is a checksum; all in a child, so that a crash is seen.
     """
     saved_pair(tmp_path / "index")
     child = subprocess.run([sys.executable, "-c", DAMAGE, str(tmp_path / "index")], capture_output=True, text=True, check=False)

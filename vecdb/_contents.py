@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,14 @@ from vecdb.storage.blocks import IdBlock, id_block
 from vecdb.storage.codec import decode_payload
 from vecdb.storage.effects import Effects
 from vecdb.storage.framing import FieldSpec
-from vecdb.storage.store import Generation
+from vecdb.storage.index_file import IndexName, Sections
+from vecdb.storage.store import Generation, SavingGeneration
 from vecdb.types import Payload
 
 
 class CoreLoader:
     """
-    Feeds the core while a store is opened or compacted, and gives the store the graphs to save.
+    Feeds the core while a store is opened or compacted, and gives the store the graphs and the payload indexes to save.
     """
 
     def __init__(self, core: CoreIndex, fields: int) -> None:
@@ -41,6 +42,7 @@ class CoreLoader:
         self.expect_checksums = core.expect_checksums
         self.load_graph = core.load_graph
         self.save_graph = core.save_graph
+        self.indexes: PayloadIndexes | None = None  # those of the contents that were made of it
 
     def load_block(self, ids: IdBlock, present: NDArray[np.uint8], dead: NDArray[np.uint32]) -> None:
         """
@@ -61,6 +63,18 @@ class CoreLoader:
         Return how many rows the graph of the field covers.
         """
         return self.core.field_stats(field).indexed_rows
+
+    def index_entries(self) -> Mapping[IndexName, int | None]:
+        """
+        Return how many entries each payload index has; None of one that is in the making.
+        """
+        return {} if self.indexes is None else self.indexes.index_entries()
+
+    def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
+        """
+        Take what a complete payload index holds now; see `storage.saved_indexes.IndexSource`.
+        """
+        return None if self.indexes is None else self.indexes.copy_index(name)
 
 
 def has_wide_ids(ids: IdBlock) -> bool:
@@ -85,13 +99,21 @@ class StoredPayloads:
         for offset, raw in self._points.iterate_payloads(first, last):
             yield offset, decode_payload(raw)
 
+    def of(self, offsets: Sequence[int]) -> Iterator[tuple[int, Payload]]:
+        """
+        Yield (offset, payload) of those of the offsets that live.
+        """
+        for offset, raw in zip(offsets, self._points.payloads_of(offsets), strict=True):
+            if raw is not None:
+                yield offset, decode_payload(raw)
+
 
 class Contents:
     """
     The points, core and payload indexes of one generation.
     """
 
-    def __init__(self, fields: Sequence[FieldSpec], loader: CoreLoader, points: Generation, apply_lock: threading.Lock) -> None:
+    def __init__(self, fields: Sequence[FieldSpec], loader: CoreLoader, points: SavingGeneration, apply_lock: threading.Lock) -> None:
         self.core = loader.core
         self.points = points
         self.payloads = StoredPayloads(points)
@@ -103,6 +125,8 @@ class Contents:
         self.indexes = PayloadIndexes(
             loader.core, self.payloads, apply_lock, lambda: points.next_offset, fields=[field.number for field in fields]
         )
+        self.indexes.expect(points.saved_indexes)
+        loader.indexes = self.indexes
         self._fields = tuple(fields)
 
     def apply(self, lsn: int, effects: Effects) -> None:

@@ -25,6 +25,7 @@ MAX_DEPTH = 64
 # Outside of these a float32 product of two norms over- or underflows, and a score could not be told from another.
 LARGEST_NORM = 1e18
 SMALLEST_COSINE_NORM = 1e-18
+_INTS = (-(2**63), 2**64)  # what a payload can hold: [first, second)
 # Squared lengths that need no closer look, and up to how many rows are worth looking at one by one.
 _ORDINARY = (1e-30, 1e30)
 _FEW = 4
@@ -86,7 +87,10 @@ def as_ids(ids: object) -> list[PointId]:
         ids = np.atleast_1d(ids).tolist()
     if isinstance(ids, (bytes, bytearray)) or not isinstance(ids, Iterable):
         raise InvalidArgument(f"expected an id or an iterable of ids, got {type(ids).__name__}")
-    return [as_id(one, f"ids[{row}]") for row, one in enumerate(ids)]
+    listed = list(ids)
+    if set(map(type, listed)) == {int} and min(listed) >= 0 and max(listed) < 2**64:
+        return listed
+    return [as_id(one, f"ids[{row}]") for row, one in enumerate(listed)]
 
 
 def _as_matrix(rows: object, dim: int, what: str) -> NDArray[np.float32]:
@@ -126,9 +130,9 @@ def check_rows(rows: NDArray[np.float32], metric: str, what: str, positions: Seq
     """
     Raise InvalidArgument unless every row is finite, of a usable norm and, under cosine, not zero.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if rows.shape[0] <= _FEW and all(_ORDINARY[0] < np.dot(row, row) < _ORDINARY[1] for row in rows):
-            return
+    # vdot, since dot warns where a square overflows.
+    if rows.shape[0] <= _FEW and all(_ORDINARY[0] < float(np.vdot(row, row)) < _ORDINARY[1] for row in rows):
+        return
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     low = SMALLEST_COSINE_NORM**2 if metric == "cosine" else 0.0
     good = (squares <= LARGEST_NORM**2) & (squares >= low)  # False for NaN as well
@@ -249,7 +253,7 @@ def as_payload(payload: object, where: str = "payload") -> Payload:
     """
     if payload is None:
         return {}
-    if not isinstance(payload, Mapping):
+    if type(payload) is not dict and not isinstance(payload, Mapping):
         raise InvalidArgument(f"{where} is a {type(payload).__name__}, expected a dict (a JSON object)")
     return _plain_object(payload, where, 1)
 
@@ -263,11 +267,18 @@ def _plain_object(value: Mapping[Any, Any], where: str, depth: int) -> dict[str,
             if not isinstance(key, str):
                 raise InvalidArgument(f"{where} has the key {key!r} of type {type(key).__name__}, expected str keys")
             key = str(key)
+        if not key.isascii():
+            _text(key, where)
         kind = type(item)
-        if kind is str or kind is bool or item is None:
-            plain[_text(key, where)] = _text(item, f"{where}[{key!r}]") if kind is str else item
+        # What most payloads hold is looked at here; names of places are made only for what is not.
+        if kind is str:
+            plain[key] = item if item.isascii() else _text(item, f"{where}[{key!r}]")
+        elif (
+            kind is bool or item is None or (kind is float and -math.inf < item < math.inf) or (kind is int and _INTS[0] <= item < _INTS[1])
+        ):
+            plain[key] = item
         else:
-            plain[_text(key, where)] = _plain(item, f"{where}[{key!r}]", depth)
+            plain[key] = _plain(item, f"{where}[{key!r}]", depth)
     return plain
 
 
@@ -290,7 +301,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         return bool(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         integer = int(value)
-        if not -(2**63) <= integer < 2**64:
+        if not _INTS[0] <= integer < _INTS[1]:
             raise InvalidArgument(f"{where} is {integer}, expected an int of 64 bits: store larger ones as str")
         return integer
     if isinstance(value, (float, np.floating)):

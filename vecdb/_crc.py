@@ -14,5 +14,8 @@ def crc32c(data: bytes | bytearray | memoryview, value: int = 0) -> int:
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
     """
+    if type(data) is bytes:
+        checksum: int = lib.vecdb_crc32c(value, data, len(data))
+        return checksum
     view = ffi.from_buffer(data)
     return int(lib.vecdb_crc32c(value, view, len(view)))

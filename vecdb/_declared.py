@@ -2,7 +2,8 @@
 The declared payload indexes of a collection: which there are, kept in the store, built ahead and never dropped for want of memory.
 
 Invariant: a key is declared exactly when the store has it, but while `create` or `drop` run; no answer depends on it. What was declared
-before is built by a thread of its own after opening. Threads: any thread; a lock makes `create` and `drop` follow one another.
+before is filled from its file, or built, by a thread of its own after opening. Threads: any thread; a lock makes `create` and `drop`
+follow one another.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ class DeclaredIndexes:
 
     def start(self) -> None:
         """
-        Take over what the store has, and build it in the background.
+        Take over what the store has; build it, and fill the indexes that are saved, in the background.
         """
         self._specs = MappingProxyType({key: spec for key, spec in self._store.read_indexes().items() if self._is_known(key, spec)})
         self._declare(self._indexes)
-        if self._specs:
+        if self._specs or self._indexes:
             self._builder = BackgroundThread(self._build_all, name="vecdb-indexes")
             self._builder.start()
 
@@ -92,6 +93,12 @@ class DeclaredIndexes:
             except VecdbError as error:
                 # The first filter on the key builds it, and gives the reason to whoever asked.
                 _log.warning("collection %r: the index of key %r could not be built ahead: %s", self._name, text, error)
+        try:
+            self._indexes.restore()  # what filters had built
+        except Closed:
+            return
+        except VecdbError as error:
+            _log.warning("collection %r: what filters had indexed could not be read: %s", self._name, error)
 
     def wait(self, seconds: float) -> bool:
         """

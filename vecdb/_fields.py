@@ -26,8 +26,8 @@ class Fields:
     """
 
     def __init__(self, specs: Sequence[FieldSpec]) -> None:
-        self.specs = tuple(specs)
-        self.are_named = self.specs[0].name != ""
+        self.specs: tuple[FieldSpec, ...] = tuple(specs)
+        self.are_named: bool = self.specs[0].name != ""
 
     @property
     def only(self) -> FieldSpec:

@@ -37,7 +37,7 @@ class BFIndex:
         self._space = common.Space(space, operator.index(dim))
         self._core: Labelled | None = None
         self._next_label = 0
-        self.num_threads = os.cpu_count() or 1
+        self.num_threads: int = os.cpu_count() or 1
 
     def init_index(self, max_elements: int) -> None:
         """

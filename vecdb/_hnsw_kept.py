@@ -64,7 +64,7 @@ class KeptIndex:
         self._next_label = 0
         self._quiet = threading.Condition()
         self._changes = 0
-        self.num_threads = os.cpu_count() or 1
+        self.num_threads: int = os.cpu_count() or 1
 
     @property
     def space(self) -> str:

@@ -19,16 +19,16 @@ class Pointers:
     """
 
     def __init__(self, ffi: Any) -> None:
-        self.f32 = partial(self._pointer, ffi, "float[]", np.float32)
-        self.f64 = partial(self._pointer, ffi, "double[]", np.float64)
-        self.u8 = partial(self._pointer, ffi, "uint8_t[]", np.uint8)
-        self.i32 = partial(self._pointer, ffi, "int32_t[]", np.int32)
-        self.u32 = partial(self._pointer, ffi, "uint32_t[]", np.uint32)
-        self.u64 = partial(self._pointer, ffi, "uint64_t[]", np.uint64)
+        self.f32 = partial(self._pointer, ffi, "float[]", np.dtype(np.float32))
+        self.f64 = partial(self._pointer, ffi, "double[]", np.dtype(np.float64))
+        self.u8 = partial(self._pointer, ffi, "uint8_t[]", np.dtype(np.uint8))
+        self.i32 = partial(self._pointer, ffi, "int32_t[]", np.dtype(np.int32))
+        self.u32 = partial(self._pointer, ffi, "uint32_t[]", np.dtype(np.uint32))
+        self.u64 = partial(self._pointer, ffi, "uint64_t[]", np.dtype(np.uint64))
 
     @staticmethod
-    def _pointer(ffi: Any, c_type: str, dtype: type[np.generic], array: NDArray[Any]) -> Any:
-        assert array.dtype == dtype, f"an array is {array.dtype}, expected {dtype.__name__}"
+    def _pointer(ffi: Any, c_type: str, dtype: np.dtype[Any], array: NDArray[Any]) -> Any:
+        assert array.dtype == dtype, f"an array is {array.dtype}, expected {dtype}"
         assert array.flags.c_contiguous, "an array is not C-contiguous"
         return ffi.from_buffer(c_type, array)
 

@@ -7,12 +7,11 @@ A part of `vecdb.index.CoreIndex`, which names the extension; like there, arrays
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._index_arrays import Pointers
+from vecdb._index_calls import CoreCalls
 from vecdb._index_types import GraphReport
 
 _UUID_BYTES = 16
@@ -20,26 +19,10 @@ _UUID_BYTES = 16
 _SAVE_SLACK_BYTES = 1 << 16
 
 
-class GraphCalls:
+class GraphCalls(CoreCalls):
     """
-    What `CoreIndex` can do with graphs; it says how the core is reached.
+    What `CoreIndex` can do with graphs.
     """
-
-    _ffi: Any
-    _lib: Any
-    _to: Pointers
-
-    def _open(self) -> Any:
-        raise NotImplementedError
-
-    def _number(self, c_type: str, function: Any, *arguments: Any) -> int:
-        out = self._ffi.new(c_type)
-        self._check(function(self._open(), *arguments, out))
-        return int(out[0])
-
-    @staticmethod
-    def _check(status: int) -> None:
-        raise NotImplementedError
 
     def help(self, max_points: int) -> int:
         """
@@ -82,9 +65,11 @@ class GraphCalls:
         self, field: int, uuid: bytes, generation: int, lsn: int, *, kept_rows: NDArray[np.bool_] | None = None
     ) -> memoryview | None:
         """
-        Return the field's graph as the bytes of a derived file, or None when it has none. No other thread may call apply meanwhile.
+        Return the field's graph as the bytes of a derived file, or None when it has none. It covers rows that were applied when this was
+        called or since.
 
-        With kept_rows, one bool a row, it is the graph after compaction: of the kept rows, numbered anew in their order.
+        With kept_rows, one bool a row, it is the graph after compaction: of the kept rows, numbered anew in their order. Then no other
+        thread may call apply meanwhile.
         """
         assert len(uuid) == _UUID_BYTES, "a uuid has 16 bytes"
         handle = self._open()

@@ -102,6 +102,35 @@ class FieldStats(NamedTuple):
     unreachable: int
 
 
+class TagCopy(NamedTuple):
+    """
+    What tags hold: the offsets of one after the other, ascending, counts[i] of the i-th.
+    """
+
+    counts: NDArray[np.uint32]
+    offsets: Offsets
+
+
+class ColumnCopy(NamedTuple):
+    """
+    The entries of a column of numbers: values and what their rounding lost, as `filters.Number` has them.
+    """
+
+    offsets: Offsets
+    values: NDArray[np.float64]
+    rests: NDArray[np.int32]
+
+
+class PointsCopy(NamedTuple):
+    """
+    The entries of a column of points, in degrees.
+    """
+
+    offsets: Offsets
+    lats: NDArray[np.float64]
+    lons: NDArray[np.float64]
+
+
 class GraphReport(NamedTuple):
     """
     What a look at every link of a graph found; see vecdb_graph_report.

@@ -26,7 +26,7 @@ class Indexing(Held):
 
     def create_index(self, key: str, kind: IndexKind | None = None, *, m: int | None = None) -> None:
         """
-        Declare an index on a payload key: built now, kept up to date and in memory, and built again in the background after opening.
+        Declare an index on a payload key: built now, kept up to date, in memory and, from some size on, in a file of its own.
 
         Never needed for a right answer and never changes one: without it the first filter on a key builds what it needs, and values that
         are not of `kind` are still found. `kind` is keyword, integer, float, bool, datetime, geo or text; None takes the kind of most of

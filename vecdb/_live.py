@@ -236,6 +236,16 @@ class LiveDatabase:
         write_catalog(self.path / CATALOG_NAME, catalog)
         self._catalog = catalog
 
+    def settle_names(self) -> None:
+        """
+        Bring the names to the medium that a killed process may have left in the page cache only, before anything rests on them: those in
+        the directory, CATALOG among them, and that of the directory while it holds nothing.
+        """
+        assert self.path is not None
+        files.sync_directory(self.path)
+        if self._catalog == Catalog():
+            files.sync_directory(self.path.parent)
+
     def remove_leftovers(self) -> None:
         """
         Remove directories of collections that were dropped, and what a creation that was cut left aside.

@@ -7,12 +7,17 @@ Plain state without a lock: `_payload_index.PayloadIndexes` owns it and says whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
-from vecdb.filters import KeyPath, Kind, Term
+from vecdb.errors import InvalidArgument
+from vecdb.filters import IndexKey, KeyPath, Kind, Term
+from vecdb.storage.index_file import IndexName
+from vecdb.storage.saved_indexes import SavedIndex
 
 _BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
 # In the core: a place in a posting, which grows by doubling; an entry of a column.
 _BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 COLUMNS: frozenset[Kind] = frozenset(("numbers", "times", "points", "counts"))
 
 
@@ -21,7 +26,22 @@ class PayloadIndex:
     The index of one kind of one key: a tag for each term, or one column.
     """
 
-    __slots__ = ("column", "complete", "end", "entries", "key", "kind", "m", "pins", "scanned", "tags", "touched", "used")
+    __slots__ = (
+        "column",
+        "complete",
+        "end",
+        "entries",
+        "key",
+        "kind",
+        "m",
+        "pins",
+        "saved",
+        "scanned",
+        "stale",
+        "tags",
+        "touched",
+        "used",
+    )
 
     def __init__(self, key: KeyPath, kind: Kind, column: int, end: int) -> None:
         self.key = key
@@ -30,8 +50,10 @@ class PayloadIndex:
         self.tags: dict[Term, int] = {}
         self.entries = 0
         self.complete = False
-        # While it is built: the offsets below `scanned` and from `end` on are in it, and those that writes touched.
+        # While it is built, these offsets are in it: below `scanned` but for the stale ones, from `end` on, and what writes touched.
+        self.saved: SavedIndex | None = None  # the file that it is to be filled from
         self.scanned = 0
+        self.stale: set[int] = set()
         self.end = end
         self.touched: set[int] = set()
         self.pins = 0
@@ -49,4 +71,25 @@ class PayloadIndex:
         """
         Return whether what the payload of an offset gives is in the index.
         """
-        return self.complete or offset < self.scanned or offset >= self.end or offset in self.touched
+        if self.complete or offset >= self.end or offset in self.touched:
+            return True
+        return offset < self.scanned and offset not in self.stale
+
+
+def file_name(name: IndexKey) -> IndexName:
+    """
+    Return the name by which an index is saved.
+    """
+    return IndexName(str(name[0]), name[1])
+
+
+def index_key(name: IndexName) -> IndexKey | None:
+    """
+    Return the key and kind that a file names; None when this vecdb knows none such.
+    """
+    try:
+        key = KeyPath.parse(name.key)
+    except InvalidArgument:
+        return None
+    kind = next((kind for kind in _KINDS if kind == name.kind), None)
+    return (key, kind) if kind is not None and str(key) == name.key else None

@@ -1,28 +1,36 @@
 """
-The payload indexes of a collection: which keys are indexed in which kinds, and the exact dictionary of their tags.
+The payload indexes of a collection: built or restored when they are wanted, kept while there is memory, copied to be saved.
 
 An index is built by the first filter that needs it. From the moment it is registered every applied write feeds it; then a snapshot is
-scanned, skipping what was written since; it is used when complete. It never changes an answer, only its cost. Indexes that were declared
+scanned, skipping what was written since; it is used when complete. One that was saved is registered before the log is replayed, and filled
+from its file; only what the file cannot know is scanned. An index never changes an answer, only its cost. Those that were declared
 are kept; the others share a memory budget and leave least recently used first, and words that would pass it alone are not indexed.
 
-Threads: `changes` is called inside an apply, under the collection's apply lock, as are registration and each block of a build; `use` may
-be called from any thread.
+Threads: each block of a build holds the collection's apply lock; `use`, and what saves, may be called from any thread.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import partial
+from itertools import groupby
+from typing import Protocol
 
-from vecdb._index_entries import Entries, IndexChanges, changes_of
+import numpy as np
+from numpy.typing import NDArray
+
+from vecdb._index_entries import Entries, changes_of
+from vecdb._index_image import read_column, read_points, read_tags
 from vecdb._index_kinds import LINKED_PARTS
-from vecdb._index_links import IndexLinks, array_of
-from vecdb._one_index import COLUMNS, PayloadIndex
-from vecdb.errors import Closed
-from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
+from vecdb._index_table import IndexTable
+from vecdb._one_index import COLUMNS, PayloadIndex, file_name, index_key
+from vecdb.errors import Closed, Corruption
+from vecdb.filters import IndexKey, KeyPath, terms
 from vecdb.index import CoreIndex
+from vecdb.storage.index_file import IndexName, Sections
+from vecdb.storage.saved_indexes import SavedIndex, SavedIndexes
 from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
@@ -40,8 +48,35 @@ class Payloads(Protocol):
         """
         ...
 
+    def of(self, offsets: Sequence[int]) -> Iterator[tuple[int, Payload]]:
+        """
+        Yield (offset, payload) of those of the offsets that live.
+        """
+        ...
 
-class PayloadIndexes:
+
+class _InUse:
+    """
+    A with block in which indexes are complete and stay; every search makes one, for which a generator would be slow.
+    """
+
+    def __init__(self, indexes: PayloadIndexes, wanted: Iterable[IndexKey]) -> None:
+        self._indexes = indexes
+        self._wanted = wanted
+        self._pinned: list[PayloadIndex] = []
+
+    def __enter__(self) -> None:
+        try:
+            self._indexes._pin_complete(self._wanted, self._pinned)
+        except BaseException:
+            self._indexes._unpin(self._pinned)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._indexes._unpin(self._pinned)
+
+
+class PayloadIndexes(IndexTable):
     """
     All payload indexes of a collection.
     """
@@ -55,110 +90,17 @@ class PayloadIndexes:
         *,
         fields: Sequence[int] = (0,),
     ) -> None:
-        self._core = core
-        self._links_of = IndexLinks(core, fields)
+        super().__init__(core, next_offset, fields)
         self._payloads = payloads
         self._apply_lock = apply_lock
-        self._next_offset = next_offset
-        self._indexes: dict[IndexKey, PayloadIndex] = {}
-        self._by_key: dict[KeyPath, dict[Kind, PayloadIndex]] = {}
+        self._saved: SavedIndexes | None = None
         self._refused: set[IndexKey] = set()
         self._kept: set[IndexKey] = set()
         self._doomed: set[IndexKey] = set()  # to be dropped when no filter uses them any more
-        self._links: dict[KeyPath, int] = {}
         self._stopped = False
         self._build_lock = threading.Lock()
         self._pin_lock = threading.Lock()
-        self._next_tag = 1
-        self._next_column = 0
         self._clock = 0
-        self.generation = 0
-        """
-        Raised when a term becomes known or an index goes: programs made before are made again.
-        """
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """
-        The indexed keys, in order.
-        """
-        return tuple(sorted({str(index.key) for index in self.all() if index.complete}))
-
-    @property
-    def bytes(self) -> int:
-        """
-        About how much memory the indexes take, the dictionary included.
-        """
-        return sum(index.bytes for index in self.all())
-
-    def all(self) -> list[PayloadIndex]:
-        """
-        Return the indexes there are, those that are being built included.
-        """
-        return list(self._indexes.values())
-
-    # ---- what an apply feeds ----
-
-    def __bool__(self) -> bool:
-        """
-        Return whether there is an index to feed.
-        """
-        return bool(self._indexes)
-
-    def changes(
-        self,
-        puts: Iterable[tuple[int, Payload]],
-        patches: Iterable[tuple[int, Payload, Payload]],
-        deaths: Iterable[tuple[int, Payload]],
-    ) -> IndexChanges:
-        """
-        Return what new points (offset, payload), payload changes (offset, old, new) and dying points (offset, old) change in the indexes.
-        """
-        added, removed = Entries(), Entries()
-        for offset, payload in puts:
-            for key, kinds in self._by_key.items():
-                found = terms(payload, key, kinds)
-                for kind, index in kinds.items():
-                    self._add(index, offset, found[kind], added)
-        for offset, old, new in patches:
-            for key, kinds in self._by_key.items():
-                before, after = terms(old, key, kinds), terms(new, key, kinds)
-                for kind, index in kinds.items():
-                    if before[kind] != after[kind] or not index.complete:
-                        self._remove(index, offset, before[kind], removed)
-                        self._add(index, offset, after[kind], added)
-        for offset, old in deaths:
-            for key, kinds in self._by_key.items():
-                before = terms(old, key, kinds)
-                for kind, index in kinds.items():
-                    self._remove(index, offset, before[kind], removed)
-        return changes_of(added, removed)
-
-    def _add(self, index: PayloadIndex, offset: int, given: Collection[Any], added: Entries) -> None:
-        index.entries += len(given)
-        if index.kind in COLUMNS:
-            added.column(index.column, offset, given, are_points=index.kind == "points")
-            return
-        for term in given:
-            tag = index.tags.get(term)
-            if tag is None:
-                tag = index.tags[term] = self._next_tag
-                self._next_tag += 1
-                self.generation += 1
-                self._links_of.ask_for_term(index, term, tag)
-            added.tags.append((offset, tag))
-
-    @staticmethod
-    def _remove(index: PayloadIndex, offset: int, given: Collection[Any], removed: Entries) -> None:
-        if index.covers(offset):
-            index.entries -= len(given)
-            if index.kind in COLUMNS:
-                removed.column(index.column, offset, given, are_points=index.kind == "points")
-            else:
-                # What is in the index has its terms in the dictionary.
-                removed.tags.extend((offset, index.tags[term]) for term in given)
-        if not index.complete:
-            index.touched.add(offset)
 
     # ---- what was declared ----
 
@@ -200,8 +142,12 @@ class PayloadIndexes:
             if self._links.pop(key, None) is not None:
                 for index in (index for index in kinds.values() if index.m is not None):
                     self._links_of.withdraw(index)
-            self._doomed.update((key, kind) for kind in kinds)
+            names = [(key, kind) for kind in kinds]
+            self._doomed.update(names)
             self._drop_doomed()
+        if self._saved is not None:
+            for name in names:
+                self._saved.forget(file_name(name))
 
     def _drop_doomed(self) -> None:
         for index in [index for name in self._doomed if not (index := self._indexes[name]).pins]:
@@ -215,30 +161,30 @@ class PayloadIndexes:
 
     # ---- what a filter uses ----
 
-    @contextmanager
-    def use(self, wanted: Iterable[IndexKey]) -> Iterator[None]:
+    def use(self, wanted: Iterable[IndexKey]) -> _InUse:
         """
         Keep these indexes complete and in place for the time of a with block, building those that are missing and can be built.
         """
-        pinned: list[PayloadIndex] = []
-        try:
-            missing = self._pin(wanted, pinned)
-            if missing:
-                with self._build_lock:
+        return _InUse(self, wanted)
+
+    def _pin_complete(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> None:
+        missing = self._pin(wanted, pinned)
+        if missing:
+            with self._build_lock:
+                missing = self._pin(missing, pinned)
+                if missing:
+                    self._build(missing)
                     missing = self._pin(missing, pinned)
-                    if missing:
-                        self._build(missing)
-                        missing = self._pin(missing, pinned)
-                        assert not missing  # only a build makes room, and one runs at a time
-                        self._make_room()
-            yield
-        finally:
-            with self._pin_lock:
-                for index in pinned:
-                    index.pins -= 1
-            if self._doomed:
-                with self._apply_lock, self._pin_lock:
-                    self._drop_doomed()
+                    assert not missing  # only a build makes room, and one runs at a time
+                    self._make_room()
+
+    def _unpin(self, pinned: list[PayloadIndex]) -> None:
+        with self._pin_lock:
+            for index in pinned:
+                index.pins -= 1
+        if self._doomed:
+            with self._apply_lock, self._pin_lock:
+                self._drop_doomed()
 
     def _pin(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> list[IndexKey]:
         """
@@ -261,26 +207,25 @@ class PayloadIndexes:
         """
         Build several indexes by one scan of the payloads.
         """
-        building: list[PayloadIndex] = []
+        self._restore([index for name in wanted if (index := self._indexes.get(name)) is not None])
         with self._apply_lock:
             end = self._next_offset()
-            for key, kind in wanted:
-                index = PayloadIndex(key, kind, self._next_column, end)
-                self._next_column += kind in COLUMNS
-                if key in self._links and kind in LINKED_PARTS:
-                    self._links_of.ask(index, self._links[key])
-                self._indexes[key, kind] = self._by_key.setdefault(key, {})[kind] = index
-                building.append(index)
+            fresh = [name for name in wanted if name not in self._indexes and name not in self._refused]
+            building = [self._register(name, end) for name in fresh]
+        with self._making(building):
+            self._scan_range(building, 0, end)
+
+    @contextmanager
+    def _making(self, building: list[PayloadIndex]) -> Iterator[None]:
+        """
+        Have these indexes complete at the end of a with block, or gone when it fails; when the collection is being closed they stay as
+        they are, and with them their files.
+        """
         try:
-            for first in range(0, end, BLOCK):
-                last = min(first + BLOCK, end)
-                if self._stopped:
-                    raise Closed("the collection was closed while an index was built: open the database again")
-                rows = list(self._payloads.iterate(first, last))
-                with self._apply_lock:
-                    self._scan(building, rows, last)
-                    self._refuse(building)
+            yield
         except BaseException:
+            if self._stopped:
+                raise
             with self._apply_lock:
                 for index in building:
                     self._drop(index)
@@ -289,6 +234,19 @@ class PayloadIndexes:
             for index in building:
                 index.touched.clear()
                 index.complete = True
+
+    def _scan_range(self, building: list[PayloadIndex], first: int, end: int) -> None:
+        for low in range(first, end, BLOCK) if building else ():
+            last = min(low + BLOCK, end)
+            self._check_going()
+            rows = list(self._payloads.iterate(low, last))
+            with self._apply_lock:
+                self._scan(building, rows, last)
+                self._refuse(building)
+
+    def _check_going(self) -> None:
+        if self._stopped:
+            raise Closed("the collection was closed while an index was built: open the database again")
 
     def _scan(self, building: Sequence[PayloadIndex], rows: Sequence[tuple[int, Payload]], last: int) -> None:
         added = Entries()
@@ -322,59 +280,113 @@ class PayloadIndexes:
         while True:
             with self._apply_lock, self._pin_lock:
                 others = [index for name, index in self._indexes.items() if name not in self._kept]
-                free = [index for index in others if not index.pins]
+                free = [index for index in others if not index.pins and index.complete]
                 if not free or sum(index.bytes for index in others) <= BUDGET_BYTES:
                     return
                 self._drop(min(free, key=lambda index: index.used))
 
     def _drop(self, index: PayloadIndex) -> None:
-        self._indexes.pop((index.key, index.kind), None)
         self._doomed.discard((index.key, index.kind))
-        kinds = self._by_key.get(index.key, {})
-        kinds.pop(index.kind, None)
-        if not kinds:
-            self._by_key.pop(index.key, None)
-        self.generation += 1
-        if index.kind in COLUMNS:
-            self._core.drop_column(index.column)
-        elif index.tags:
-            self._core.drop_tags(array_of(index.tags.values()))
+        self._remove_index(index)
 
-    # ---- what lowering asks; the indexes must be in use ----
+    # ---- what is saved ----
 
-    def has(self, key: KeyPath, kind: Kind) -> bool:
+    def expect(self, saved: SavedIndexes | None) -> None:
         """
-        Return whether there is such an index.
+        Have writes feed the indexes that are saved; `use`, or `restore`, fills them. Comes before any write and any filter.
         """
-        return (key, kind) in self._indexes
+        self._saved = saved
+        if saved is None:
+            return
+        for name, found in saved.found.items():
+            key = index_key(name)
+            if key is None:
+                saved.discard(name, reason=f"it holds an index of key {name.key!r}, kind {name.kind!r}, which means nothing")
+            else:
+                self._register(key, self._next_offset()).saved = found
 
-    def tag(self, key: KeyPath, kind: Kind, term: Term) -> int | None:
+    def restore(self) -> None:
         """
-        Return the tag of a term, None when no point ever had it.
+        Fill all indexes whose files have not been read yet, a key at a time; those whose file is no good go.
         """
-        return self._indexes[key, kind].tags.get(term)
+        for key in list(dict.fromkeys(index.key for index in self.all() if index.saved is not None)):
+            with self._build_lock:
+                self._restore([index for index in self.all() if index.key == key])
+                self._make_room()
 
-    def tags(self, key: KeyPath) -> dict[Term, int]:
+    def _restore(self, indexes: list[PayloadIndex]) -> None:
         """
-        Return the tag of each term of a key's values that some point has or had.
+        Fill those of the indexes that are to be filled from files.
         """
-        return dict(self._indexes[key, "tags"].tags)
+        saved = self._saved
+        pending = [(index, index.saved) for index in indexes if index.saved is not None]
+        if saved is None or not pending:
+            return
+        # Files that are exact for the same LSN are stale in the same offsets, and their payloads are read once.
+        for _, group in groupby(pending, key=lambda one: (one[1].lsn, one[1].header.offsets)):
+            self._restore_group(saved, list(group))
 
-    def prefixed(self, key: KeyPath, prefix: str, most: int) -> list[int] | None:
-        """
-        Return the tags of the strings that begin with a prefix, None when they are more than `most`.
-        """
-        found: list[int] = []
-        # A copy, since writes may add terms meanwhile.
-        for term, tag in list(self._indexes[key, "tags"].tags.items()):
-            if term[0] == "str" and str(term[-1]).startswith(prefix):
-                found.append(tag)
-                if len(found) > most:
-                    return None
-        return found
+    def _restore_group(self, saved: SavedIndexes, group: list[tuple[PayloadIndex, SavedIndex]]) -> None:
+        building = [index for index, _ in group]
+        offsets, stale = group[0][1].header.offsets, group[0][1].stale
+        with self._making(building):
+            for index, file in group:
+                self._check_going()
+                index.saved = None
+                fill = self._read(saved, index, file)
+                with self._apply_lock:
+                    if fill is None:
+                        building.remove(index)
+                        self._drop(index)
+                        continue
+                    skipped = np.zeros(offsets, bool)
+                    skipped[stale] = True
+                    skipped[[offset for offset in index.touched if offset < offsets]] = True
+                    fill(skipped)
+                    index.scanned, index.stale = offsets, set(stale.tolist())
+                    self._refuse(building)
+            for low in range(0, len(stale), BLOCK) if building else ():
+                self._check_going()
+                block = stale[low : low + BLOCK].tolist()
+                rows = list(self._payloads.of(block))
+                with self._apply_lock:
+                    self._scan(building, rows, offsets)
+                    for index in building:
+                        index.stale.difference_update(block)
+            if building:
+                self._scan_range(building, offsets, building[0].end)
 
-    def column(self, key: KeyPath, kind: Kind) -> int:
+    def _read(self, saved: SavedIndexes, index: PayloadIndex, file: SavedIndex) -> Callable[[NDArray[np.bool_]], None] | None:
         """
-        Return the column of an index.
+        Return what fills an index with what its file holds, but for some offsets; None when the file is no good.
         """
-        return self._indexes[key, kind].column
+        sections = saved.read(file)
+        if sections is None:
+            return None
+        offsets = file.header.offsets
+        try:
+            if index.kind == "points":
+                return partial(self._fill_column, index, read_points(sections, offsets))
+            if index.kind in COLUMNS:
+                return partial(self._fill_column, index, read_column(sections, offsets))
+            return partial(self._fill_tags, index, *read_tags(sections, index.kind, offsets))
+        except Corruption as error:
+            saved.discard(file.header.name, reason=str(error))
+            return None
+
+    def index_entries(self) -> dict[IndexName, int | None]:
+        """
+        Return how many entries each index has; None of one that is in the making.
+        """
+        with self._apply_lock:
+            return {file_name(name): index.entries if index.complete else None for name, index in self._indexes.items()}
+
+    def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
+        """
+        Take what a complete index holds now; see `storage.saved_indexes.IndexSource`.
+        """
+        with self._apply_lock:
+            for known, index in self._indexes.items():
+                if index.complete and file_name(known) == name:
+                    return self._copy(index)
+        return None

@@ -10,8 +10,8 @@ Threads: any thread; a lock guards the programs that are kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 EVERYTHING: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 _CACHED_PROGRAMS = 256
+_NOTHING = nullcontext()
 _BLOCK = 1024
 
 FilterLike = Any  # a dict in the grammar, what F builds, or None
@@ -41,6 +42,10 @@ class _Compacted(VecdbError):
     """
     A compaction has numbered the points anew: begin again.
     """
+
+
+def _moved() -> _Compacted:
+    return _Compacted("the indexes in use are those of before a compaction")
 
 
 class _Resolver:
@@ -102,22 +107,21 @@ class Queries:
         wanted = keys(node)
         while True:
             contents = self._state.contents
-            with suppress(_Compacted), contents.indexes.use(wanted):
+            with suppress(_Compacted), contents.indexes.use(wanted) if wanted else _NOTHING:
                 return self._state.consistent(*self._reader(contents, node, read, changed))
 
-    @contextmanager
-    def _reading(self, contents: Contents) -> Iterator[None]:
+    def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
         """
-        Raise _Compacted where other contents than those whose indexes are in use are read, or have got in the way: an error may come of it.
+        Return what read gives; raise _Compacted where other contents than those whose indexes are in use are read, or have got in the
+        way: an error may come of it.
         """
-        moved = _Compacted("the indexes in use are those of before a compaction")
         if self._state.contents is not contents:
-            raise moved
+            raise _moved()
         try:
-            yield
+            return read()
         except Exception:
             if self._state.contents is not contents:
-                raise moved from None
+                raise _moved() from None
             raise
 
     def _reader(
@@ -129,17 +133,16 @@ class Queries:
     ) -> tuple[Callable[[], T], Callable[[T], Iterable[int] | None]]:
         bound = False
 
-        def attempt() -> T:
+        def unguarded() -> T:
             nonlocal bound
-            with self._reading(contents):
-                generation = contents.indexes.generation
-                program = self._program(contents, node)
-                result = read(program.words)
+            generation = contents.indexes.generation
+            program = self._program(contents, node)
+            result = read(program.words)
             # A term that became known meanwhile is missing in the program: to a state that has it, the program does not apply.
             bound = program.state_bound or contents.indexes.generation != generation
             return result
 
-        return attempt, lambda result: None if bound else changed(result)
+        return lambda: self._read_of(contents, unguarded), lambda result: None if bound else changed(result)
 
     def in_one_state(self, wanted: Iterable[IndexKey], read: Callable[[], T]) -> T:
         """
@@ -150,10 +153,6 @@ class Queries:
             contents = self._state.contents
             with suppress(_Compacted), contents.indexes.use(names):
                 return self._state.consistent(partial(self._read_of, contents, read), lambda _: None)
-
-    def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
-        with self._reading(contents):
-            return read()
 
     def select(self, node: Node) -> NDArray[np.uint32]:
         """

@@ -92,6 +92,7 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 verify_database(path)
             live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=True)
             live.report = report
+            live.settle_names()
             live.remove_leftovers()
         except BaseException:
             lock.release()

@@ -28,15 +28,12 @@ def as_hits(
     for query, count in enumerate(result.counts.tolist()):
         offsets = result.offsets[query, :count].tolist()
         scores = result.scores[query, :count].tolist()
-        yield Hits(
-            Hit(
-                ids[query][row],
-                scores[row],
-                _payload(raws[offset], columns) if raws else None,
-                vectors[query][row] if vectors is not None else None,
-            )
-            for row, offset in enumerate(offsets)
-        )
+        payloads: Sequence[Payload | None] = [None] * count
+        if raws:
+            encoded = [raws[offset] for offset in offsets]
+            payloads = [decode_payload(raw) for raw in encoded] if columns is None else [_payload(raw, columns) for raw in encoded]
+        rows = vectors[query] if vectors is not None else [None] * count
+        yield Hits(map(Hit, ids[query], scores, payloads, rows))
 
 
 def ranked_hits(
@@ -81,7 +78,8 @@ def as_arrays(result: SearchResult, k: int, ids: Sequence[Sequence[PointId]] | N
     Return (ids, scores) of shape (n, k), short rows padded; ids (given as objects, or None when all fit int64) decide the dtype.
     """
     queries, found = result.offsets.shape
-    if ids is None and found == k and int(result.counts.min(initial=k)) == k:
+    fewest = result.counts[0] if queries == 1 else result.counts.min(initial=k)
+    if ids is None and found == k and fewest == k:
         return result.ids.view(np.int64), result.scores
     missing = np.arange(k)[None, :] >= result.counts[:, None]
     scores = np.full((queries, k), np.nan, dtype=np.float32)

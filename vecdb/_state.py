@@ -313,6 +313,7 @@ class CollectionState:
             unreachable=sum(field.unreachable for field in fields),
             readers=store.readers,
             readers_behind=store.readers_behind,
+            dropped=store.derived_dropped,
         )
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def verify(state: CollectionState, *, progress: bool) -> Report:
         state.store.verify(findings, done)
         with findings.collecting():
             state.core.verify()
-        offsets = state.core.select()[0]
+        offsets = state.core.select()[0] if findings.readable else np.empty(0, np.uint32)
         for start in range(0, len(offsets), _BLOCK):
             with findings.collecting():
                 _compare(state, offsets[start : start + _BLOCK], findings)

@@ -1,4 +1,5 @@
-// A small test frame: TEST(name_as_a_sentence) { ... CHECK(...); CHECK_EQUAL(expected, actual); }
+// A small test frame: TEST(name_as_a_sentence) { ... CHECK(...); CHECK_EQUAL(expected, actual); }, and THREADED_TEST where anything in it
+// starts a thread.
 // A failing check throws, so that a test ends at its first failure; every test runs.
 #pragma once
 
@@ -12,15 +13,25 @@
 
 namespace vecdb::test {
 
+// Everything takes many times as long under a sanitizer; a test that goes round long enough without may take fewer rounds there.
+#ifdef VECDB_SANITIZED
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
+enum class Threads { none, some };
+
 struct Test {
   const char* name;
+  Threads threads;
   std::function<void()> body;
 };
 
 std::vector<Test>& all_tests();
 
 struct Registration {
-  Registration(const char* name, std::function<void()> body) { all_tests().push_back({name, std::move(body)}); }
+  Registration(const char* name, Threads threads, std::function<void()> body) { all_tests().push_back({name, threads, std::move(body)}); }
 };
 
 [[noreturn]] void fail(const char* file, int line, const std::string& message);
@@ -47,10 +58,12 @@ std::string check_throws(const char* file, int line, Code code, Body&& body) {
 
 }  // namespace vecdb::test
 
-#define TEST(name)                                                                  \
-  static void test_##name();                                                        \
-  static const ::vecdb::test::Registration registration_##name(#name, test_##name); \
+#define VECDB_TEST(name, threads)                                                            \
+  static void test_##name();                                                                 \
+  static const ::vecdb::test::Registration registration_##name(#name, threads, test_##name); \
   static void test_##name()
+#define TEST(name) VECDB_TEST(name, ::vecdb::test::Threads::none)
+#define THREADED_TEST(name) VECDB_TEST(name, ::vecdb::test::Threads::some)
 
 #define CHECK(condition) ((condition) ? void(0) : ::vecdb::test::fail(__FILE__, __LINE__, "expected " #condition))
 #define CHECK_EQUAL(expected, actual) ::vecdb::test::check_equal(__FILE__, __LINE__, #actual, (expected), (actual))

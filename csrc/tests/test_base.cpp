@@ -147,7 +147,7 @@ TEST(a_scratch_returns_to_its_pool) {
   CHECK(&*again == first || &*other == first);
 }
 
-TEST(errors_cross_the_c_interface_as_status_and_message) {
+THREADED_TEST(errors_cross_the_c_interface_as_status_and_message) {
   CHECK_EQUAL(VECDB_OK, guarded([] {}));
   CHECK_EQUAL(VECDB_CAPACITY, guarded([] { throw Error(Code::capacity, "7 do not fit into 3"); }));
   CHECK_EQUAL(std::string("7 do not fit into 3"), std::string(vecdb_last_error()));

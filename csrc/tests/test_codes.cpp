@@ -354,7 +354,7 @@ TEST(zero_and_huge_vectors_have_distances_that_order) {
   }
 }
 
-TEST(rows_may_be_encoded_in_any_order_again_and_by_several_threads) {
+THREADED_TEST(rows_may_be_encoded_in_any_order_again_and_by_several_threads) {
   std::mt19937_64 random = seeded("threads", 37);
   constexpr std::uint32_t kDim = 33;
   constexpr Row kRows = 400;

@@ -170,7 +170,7 @@ TEST(levels_decay_as_in_the_paper) {
   CHECK(above > 850 && above < 1150);  // a quarter for m = 4, within five standard deviations
 }
 
-TEST(parallel_inserts_with_concurrent_searches_lose_no_recall) {
+THREADED_TEST(parallel_inserts_with_concurrent_searches_lose_no_recall) {
   std::mt19937_64 random = seeded("parallel", 47);
   const Node count = 2400, sure = 300;
   Built built(clustered_rows(random, count, kDim, 30), Metric::cosine, count);
@@ -206,7 +206,7 @@ TEST(parallel_inserts_with_concurrent_searches_lose_no_recall) {
   CHECK(recall(built.graph, built.vectors, built.rows, queries, 80, {nullptr, count}) >= 0.95);
 }
 
-TEST(threads_that_start_from_an_empty_graph_link_all_their_nodes) {
+THREADED_TEST(threads_that_start_from_an_empty_graph_link_all_their_nodes) {
   std::mt19937_64 random = seeded("empty start", 48);
   for (int round = 0; round < 20; ++round) {
     Built built(normal_values(random, 8 * kDim), Metric::l2, 8, {8, 10, static_cast<std::uint64_t>(round)});
@@ -218,7 +218,7 @@ TEST(threads_that_start_from_an_empty_graph_link_all_their_nodes) {
   }
 }
 
-TEST(a_grown_graph_equals_the_old_one_and_takes_more) {
+THREADED_TEST(a_grown_graph_equals_the_old_one_and_takes_more) {
   std::mt19937_64 random = seeded("grown", 49);
   Built built(clustered_rows(random, 1500, kDim, 15), Metric::l2, 700);
   built.insert(0, 700);

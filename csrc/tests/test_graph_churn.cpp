@@ -187,7 +187,7 @@ TEST(an_insertion_links_to_no_dead_node_even_where_all_around_are_dead) {
   CHECK(world.recall_of(world.graph()) > 0.9);
 }
 
-TEST(repairs_run_beside_insertions_and_searches) {
+THREADED_TEST(repairs_run_beside_insertions_and_searches) {
   std::mt19937_64 random = seeded("repairs in parallel", 104);
   World world(random);
   world.add(1500);

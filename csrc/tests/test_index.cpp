@@ -90,7 +90,7 @@ Index& small_index(std::unique_ptr<Index>& owner) {
 
 }  // namespace
 
-TEST(search_gives_the_true_neighbours_in_the_order_of_score_and_id) {
+THREADED_TEST(search_gives_the_true_neighbours_in_the_order_of_score_and_id) {
   std::mt19937_64 random = seeded("index model", 31);
   constexpr std::size_t kQueries = 13;  // more than are compared at once, and a few that are not worth it
   for (int round = 0; round < 6; ++round) {

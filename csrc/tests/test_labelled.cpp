@@ -77,7 +77,7 @@ TEST(a_full_index_refuses_the_next_label_and_keeps_the_rows_before) {
   CHECK_EQUAL(5U, index.stats().count);
 }
 
-TEST(the_later_of_two_rows_with_one_label_stands) {
+THREADED_TEST(the_later_of_two_rows_with_one_label_stands) {
   LabelledIndex index(make_content(options_for(4)));
   std::vector<float> rows(2 * kDim, 0.0F);
   rows[kDim] = 5.0F;
@@ -106,7 +106,7 @@ TEST(a_deleted_place_is_reused_without_its_label_and_tags) {
   CHECK(found(index, rows.data(), 3, {VECDB_OP_TAG, 5}) == std::vector<Label>{1});
 }
 
-TEST(links_of_a_tag_follow_every_change_of_tags_and_vectors) {
+THREADED_TEST(links_of_a_tag_follow_every_change_of_tags_and_vectors) {
   const std::size_t count = 1500;
   std::mt19937_64 random = seeded("links", 11);
   std::vector<float> rows = clustered_rows(random, count, kDim, 20);
@@ -256,7 +256,7 @@ void unless_gone(const Body& body) {
 }
 
 // Each thread owns some labels, so that it knows what must be there; searches check what they find against all that may be.
-TEST(adding_searching_deleting_replacing_and_tagging_may_run_at_once) {
+THREADED_TEST(adding_searching_deleting_replacing_and_tagging_may_run_at_once) {
   constexpr std::size_t kWriters = 3;
   constexpr std::size_t kEach = 60;
   constexpr int kRounds = 3;

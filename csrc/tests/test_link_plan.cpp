@@ -1,5 +1,7 @@
 // When links of tags are walked, when they would pay, and how often a tag must be asked for.
 
+#include <cmath>
+
 #include "check.hpp"
 #include "link_demand.hpp"
 #include "link_plan.hpp"
@@ -56,6 +58,21 @@ TEST(links_gated_by_more_conditions_cost_more_and_several_sets_the_sum) {
   CHECK(both > 1.9 * alone && both < 2.1 * alone);
   CHECK(is_clear_gain(choose_plan(workload(50000)), link_cost(workload(50000), {{50000}, 0})));
   CHECK(!is_clear_gain(choose_plan(workload(900000)), link_cost(workload(900000), {{900000}, 0})));
+}
+
+TEST(a_distance_over_links_costs_more_than_one_over_the_graph) {
+  Workload work = workload(1000000);
+  const double over_graph = choose_plan(work).cost_graph_ns;
+  const double over_links = link_cost(work, {{1000000}, 0}).total_ns;
+  CHECK(over_links > 1.2 * over_graph && over_links < 1.6 * over_graph);
+  const auto a_distance = [&](std::uint64_t members) { return link_cost(work, {{members}, 0}).step_ns / work.profile.step_ns; };
+  CHECK(std::abs(a_distance(1000) - 1) < 1e-6);  // so few stay in the caches
+  CHECK(a_distance(4000) > 1.1 && a_distance(4000) < a_distance(10000));
+  // What a walk may cost is counted in its own distances.
+  work.cardinality = 100000;
+  const Plan plan = with_links(work, {{100000}, 0});
+  CHECK(plan.strategy == Strategy::tag);
+  CHECK(static_cast<double>(plan.effort.give_up) * link_cost(work, {{100000}, 0}).step_ns <= plan.cost_exact_ns / 2);
 }
 
 TEST(a_tag_is_wanted_after_eight_searches_and_much_later_when_it_was_declined) {

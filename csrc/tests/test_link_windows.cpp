@@ -211,7 +211,7 @@ TEST(a_point_whose_value_enters_or_leaves_a_window_is_found_or_gone_at_once) {
   CHECK(share_found(*index, near(random, rows, 40), asked_for(between(200, 533))) > 0.9);
 }
 
-TEST(windows_follow_every_change_while_searches_run) {
+THREADED_TEST(windows_follow_every_change_while_searches_run) {
   std::mt19937_64 random = seeded("windows beside changes", 86);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
   const auto index = made_index(2, rows);
@@ -240,7 +240,7 @@ TEST(windows_follow_every_change_while_searches_run) {
   }
   const Ask nearest = asked_for(between(200, 533), 1);
   std::vector<float> all = rows;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < (kSanitized ? 25 : 60); ++round) {
     const auto end = static_cast<Offset>(values.size());
     Change change = change_of_one_field();
     std::set<Offset> touched;

@@ -39,7 +39,7 @@ void link(Index& index, std::vector<Tag> tags) {
 TEST(a_linked_tag_is_searched_over_its_own_links) {
   std::mt19937_64 random = seeded("linked tag", 61);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
-  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(0U, index->field_stats(0).linked_tags);
   link(*index, {kMost, kHalf, kThird, kRare, kFifth, kOther, 77});
@@ -173,7 +173,7 @@ TEST(automatic_links_keep_to_their_memory_and_idle_ones_make_room) {
 TEST(a_point_tagged_a_moment_ago_is_found_before_it_is_linked) {
   std::mt19937_64 random = seeded("pending", 63);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
-  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
   link(*index, {kThird});
   index->indexer().set_threads(0);
   Offset end = kRows;
@@ -215,7 +215,7 @@ TEST(a_point_tagged_a_moment_ago_is_found_before_it_is_linked) {
 TEST(links_full_of_rows_that_are_members_no_more_are_made_anew) {
   std::mt19937_64 random = seeded("churn of links", 64);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
-  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
   link(*index, {kHalf});
   Change change = change_of_one_field();
   for (Offset offset = 0; offset < 1000; offset += 2) change.tombstones.push_back(offset);
@@ -239,7 +239,7 @@ TEST(links_full_of_rows_that_are_members_no_more_are_made_anew) {
   CHECK(share_found(*index, near(random, rows, 40), ask) > 0.9);
 }
 
-TEST(links_follow_every_change_while_searches_run) {
+THREADED_TEST(links_follow_every_change_while_searches_run) {
   std::mt19937_64 random = seeded("links beside changes", 65);
   const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
   const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
@@ -274,7 +274,7 @@ TEST(links_follow_every_change_while_searches_run) {
   Ask last = asked_for({VECDB_OP_TAG, kThird});
   last.k = 1;
   std::vector<float> all = rows;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < (kSanitized ? 25 : 60); ++round) {
     const auto end = static_cast<Offset>(tags.size());
     Change change = change_of_one_field();
     std::set<Offset> touched;

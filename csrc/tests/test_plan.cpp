@@ -119,6 +119,17 @@ TEST(a_walk_turns_back_at_half_an_exact_scan_and_ends_by_one_and_a_half) {
   CHECK(walks > 100);
 }
 
+TEST(a_walk_turns_back_where_fewer_rows_match_than_elsewhere_in_proportion) {
+  const Plan plan = choose_plan(workload_of(200000, 40000));
+  CHECK(plan.strategy == Strategy::sweep);
+  const Expectation& expectation = plan.effort.expectation;
+  CHECK(std::abs(expectation.at(0.02) - 10 * expectation.at(0.2)) < 1e-6 * expectation.at(0.02));
+  CHECK(expectation.at(0.4) > 0.5 * expectation.at(0.2));
+  // It looks the later the more a scan costs.
+  CHECK_EQUAL(Effort::kFewestSeen, choose_plan(workload_of(20000, 4000)).effort.first_look);
+  CHECK(plan.effort.first_look > Effort::kFewestSeen && plan.effort.first_look < plan.effort.give_up);
+}
+
 TEST(plan_walks_although_a_tail_must_be_scanned) {
   Workload workload = workload_of(1000000, 1000000);
   workload.indexed = 900000;

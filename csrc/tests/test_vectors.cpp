@@ -1,5 +1,6 @@
 // Rows in memory and in a mapped file, their checksums, and the distances to them.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -9,9 +10,11 @@
 #include <string>
 #include <thread>
 
+#include "bitset.hpp"
 #include "check.hpp"
 #include "crc32c.hpp"
 #include "samples.hpp"
+#include "search.hpp"
 #include "vecdb.h"
 #include "vectors.hpp"
 
@@ -115,7 +118,7 @@ TEST(appended_rows_never_move) {
   for (std::size_t i = 0; i < rows.size(); ++i) CHECK(first[i] == rows[i]);
 }
 
-TEST(rows_are_readable_as_soon_as_they_are_counted) {
+THREADED_TEST(rows_are_readable_as_soon_as_they_are_counted) {
   const std::uint32_t dim = 4;
   std::mt19937_64 random = seeded("counted", 28);
   const std::vector<float> row = normal_values(random, dim);
@@ -174,6 +177,33 @@ TEST(a_mapped_file_grows_and_gives_the_scores_of_memory) {
       before = total;
     }
     mapped.verify_all();
+  }
+}
+
+TEST(a_scan_of_a_file_that_is_not_in_memory_gives_the_scores_of_memory) {
+  constexpr std::uint32_t dim = 100;
+  constexpr Row total = 8000;  // six stretches of 512 KiB, and a part of one
+  std::mt19937_64 random = seeded("cold scan", 29);
+  const std::vector<float> rows = normal_values(random, total * dim), values = normal_values(random, 9 * dim);
+  Vectors memory(dim, Metric::l2);
+  memory.append(rows.data(), total);
+  const TemporaryFile file;
+  file.write_at(0, rows.data(), rows.size() * sizeof(float));
+  CHECK_EQUAL(0, fsync(file.fd()));
+  std::vector<std::uint64_t> every_other(bits::words_for(total), 0xAAAAAAAAAAAAAAAAULL);
+  for (const std::uint64_t* bits : {static_cast<const std::uint64_t*>(nullptr), static_cast<const std::uint64_t*>(every_other.data())}) {
+    for (const Row first : {Row{0}, Row{1300}, Row{7990}}) {
+      Vectors mapped(dim, Metric::l2);
+      mapped.map(file.fd(), total);
+      static_cast<void>(posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED));
+      const Query query(values.data() + first % 9 * dim, dim, Metric::l2);
+      Ranking seen(20, mapped, nullptr), expected(20, memory, nullptr);
+      scan_range(mapped, query, first, total, RowSet{bits, total}, seen);
+      scan_range(memory, query, first, total, RowSet{bits, total}, expected);
+      const std::vector<Candidate> left = seen.take(), right = expected.take();
+      CHECK_EQUAL(right.size(), left.size());
+      for (std::size_t i = 0; i < right.size(); ++i) CHECK_EQUAL(right[i].row, left[i].row);
+    }
   }
 }
 
@@ -281,7 +311,7 @@ TEST(more_checksums_than_whole_blocks_are_refused) {
   vectors.row(128);
 }
 
-TEST(threads_may_touch_blocks_for_the_first_time_while_rows_are_mapped) {
+THREADED_TEST(threads_may_touch_blocks_for_the_first_time_while_rows_are_mapped) {
   std::mt19937_64 random = seeded("first touch", 26);
   const std::uint32_t dim = 64;
   const Row total = 4000;

@@ -158,6 +158,11 @@ TEST(what_a_filter_costs_follows_from_larger_k) {
   CHECK_EQUAL(1000.0, expectation.at(1));
   CHECK(std::abs(expectation.at(0.1) - 1000 * std::pow(10.0, 0.3)) < 1e-6);
   CHECK(std::abs(expectation.at(0.01) - 1000 * std::pow(10.0, 0.9)) < 1e-6);
+  // Where the bound is drawn no tighter, half as many allowed rows are twice as far to look for.
+  const Expectation floored{1000, 0.3, 0.1, 0.6, 0.2};
+  CHECK_EQUAL(expectation.at(0.2), floored.at(0.2));
+  CHECK(std::abs(floored.at(0.1) - 2 * expectation.at(0.2)) < 1e-6);
+  CHECK(std::abs(floored.at(0.01) - 20 * expectation.at(0.2)) < 1e-6);
 }
 
 struct Filtered {

@@ -106,6 +106,10 @@ def test_paths_with_brackets_give_the_terms_of_all_their_values():
     assert {("str", "x"), ("str", "y"), ("int", 3), ("many",)} == given(payload, KeyPath.parse("a[].b")).tags
 
 
+def test_a_nan_of_a_forged_payload_is_no_number():
+    assert () == terms({"a": [float("nan")]}, KeyPath.parse("a"), ["numbers"])["numbers"]
+
+
 def test_pairs_order_like_the_numbers_they_stand_for():
     rng = random.Random(seed := 2)
     print(f"seed {seed}")

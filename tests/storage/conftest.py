@@ -28,6 +28,7 @@ from vecdb.storage.codec import decode_payload, encode_payload
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.framing import FieldSpec, Manifest
+from vecdb.storage.index_file import IndexName
 from vecdb.storage.memory import MemoryStore
 from vecdb.storage.vectors import rows_per_block
 
@@ -88,6 +89,12 @@ class Core:
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
         return memoryview(b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field)))
+
+    def index_entries(self) -> dict[IndexName, int | None]:
+        return {}
+
+    def copy_index(self, name: IndexName) -> None:
+        return None
 
     def append_rows(self, field: int, rows: NDArray[np.float32]) -> None:
         assert rows.shape[1] == self.dims[field]
@@ -256,40 +263,46 @@ class StoredCollection:
 class RecordingSystem(files.System):
     """
     Keeps what every file (by its inode) held when it was last synced, and calls `after` behind each call that changes
-    something.
+    something. One call at a time: the log's next segment is made by a thread of its own.
     """
 
     def __init__(self) -> None:
         self.after: Callable[[str], None] = lambda call: None
         self.synced: dict[int, bytes] = {}
+        self._one_at_a_time = threading.RLock()
 
     def pwritev(self, fd: int, buffers: Any, offset: int) -> int:
-        status = os.fstat(fd)
-        if status.st_ino not in self.synced:
-            self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
-        done = super().pwritev(fd, buffers, offset)
-        self.after(f"pwritev {files.path_of(fd)}")
-        return done
+        with self._one_at_a_time:
+            status = os.fstat(fd)
+            if status.st_ino not in self.synced:
+                self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
+            done = super().pwritev(fd, buffers, offset)
+            self.after(f"pwritev {files.path_of(fd)}")
+            return done
 
     def sync_data(self, fd: int) -> None:
-        self.after(f"before sync_data {files.path_of(fd)}")
-        super().sync_data(fd)
-        status = os.fstat(fd)
-        self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
-        self.after(f"sync_data {files.path_of(fd)}")
+        with self._one_at_a_time:
+            self.after(f"before sync_data {files.path_of(fd)}")
+            super().sync_data(fd)
+            status = os.fstat(fd)
+            self.synced[status.st_ino] = os.pread(fd, status.st_size, 0)
+            self.after(f"sync_data {files.path_of(fd)}")
 
     def sync_directory(self, fd: int) -> None:
-        super().sync_directory(fd)
-        self.after("sync_directory")
+        with self._one_at_a_time:
+            super().sync_directory(fd)
+            self.after("sync_directory")
 
     def rename(self, source: Path, target: Path) -> None:
-        super().rename(source, target)
-        self.after(f"rename {target}")
+        with self._one_at_a_time:
+            super().rename(source, target)
+            self.after(f"rename {target}")
 
     def unlink(self, path: Path) -> None:
-        self.synced.pop(os.lstat(path).st_ino, None)
-        super().unlink(path)
-        self.after(f"unlink {path}")
+        with self._one_at_a_time:
+            self.synced.pop(os.lstat(path).st_ino, None)
+            super().unlink(path)
+            self.after(f"unlink {path}")
 
 
 def copy_world(source: Path, target: Path) -> None:

@@ -112,6 +112,30 @@ def test_rows_are_synced_before_points_commit_and_both_before_a_segment_goes(
     assert rows_synced < calls.index("commit") < unlinked
 
 
+def test_writes_go_on_while_a_checkpoint_copies_a_graph(tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = filled(open_collection, tmp_path / "c-0")
+    monkeypatch.setattr(checkpoint, "GRAPH_LEAST_ROWS", 1)
+    collection.core.indexed[0] = 300
+    save = collection.core.save_graph
+    before = collection.store.info().last_lsn
+
+    def save_beside_a_write(*arguments: Any) -> memoryview | None:
+        writer = threading.Thread(target=collection.upsert, args=([1000, 1001],))
+        writer.start()
+        writer.join()
+        return save(*arguments)
+
+    monkeypatch.setattr(collection.core, "save_graph", save_beside_a_write)
+    collection.store.checkpoint()
+    info = collection.store.info()
+    assert before + 1 == info.last_lsn == info.checkpoint_lsn
+    collection.check()
+    collection.store.close()
+    again = open_collection(tmp_path / "c-0", dims=(8,))
+    assert {0: 300} == again.core.graph_rows
+    assert 1001 in list(again.store.iterate_ids())
+
+
 def test_a_checkpoint_with_nothing_new_writes_nothing(tmp_path: Path, open_collection: Open, system: Any) -> None:
     collection = filled(open_collection, tmp_path / "c-0")
     collection.store.checkpoint()

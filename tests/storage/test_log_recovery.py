@@ -17,7 +17,7 @@ from storage_doubles import QuickSystem, Stopped, World
 from vecdb.errors import Corruption
 from vecdb.storage import files, segment_file, wal
 from vecdb.storage.log_reader import LogState
-from vecdb.storage.segment_file import SegmentFile
+from vecdb.storage.segment_file import SegmentFile, aside_of
 from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, RecordHeader, SegmentHeader, group_size
 
 
@@ -219,9 +219,9 @@ def test_recovery_may_be_cut_and_repeated(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_writing_the_doubtful_tail_again_calls_would_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     def only_seal(directory: Path, state: LogState, *, uuid: bytes, generation: int) -> tuple[SegmentFile, int, int]:
         dcrc = state.doubtful[-1].header.dcrc
-        segment = SegmentFile.prepare(directory, state.last_lsn + 1, 4096)
-        segment.publish(SegmentHeader(uuid, generation, segment.first_lsn, state.last_lsn, dcrc, segment.salt))
-        state.segments.append(segment.first_lsn)
+        segment = SegmentFile.prepare(aside_of(directory, state.last_lsn + 1), 4096)
+        segment.publish(SegmentHeader(uuid, generation, state.last_lsn + 1, state.last_lsn, dcrc, segment.salt))
+        state.segments.append(state.last_lsn + 1)
         return segment, SEGMENT_HEADER, dcrc
 
     monkeypatch.setattr(wal, "rewrite_doubtful", only_seal)

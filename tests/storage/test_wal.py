@@ -68,6 +68,7 @@ def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, mo
     directory = tmp_path / "wal"
     create_log(directory)
     opened = open_log(directory)
+    opened.log.spares.wanted = None
     for i in range(200):
         opened.write(body(i, 1000))
     sizes = [len(data) for data in contents(directory).values()]

@@ -96,8 +96,11 @@ def values(payload: Mapping[str, Any], key: KeyPath) -> list[Any]:
     >>> values({"a": [{"b": 1}, {"b": [2, 3]}, {}]}, KeyPath.parse("a[].b"))
     [1, [2, 3]]
     """
+    steps = key.steps
+    if len(steps) == 1 and isinstance(steps[0], str):  # as most are
+        return [payload[steps[0]]] if steps[0] in payload else []
     found: list[Any] = [payload]
-    for step in key.steps:
+    for step in steps:
         if isinstance(step, str):
             found = [value[step] for value in found if isinstance(value, (dict, Mapping)) and step in value]
         elif isinstance(step, int):

@@ -149,8 +149,8 @@ def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Iterable[Kind]) -> Te
 
 
 def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
-    if len(elements) == 1 and isinstance(elements[0], str):
-        return frozenset((("str", elements[0]), ONE))
+    if len(elements) == 1 and (single := term(elements[0])) is not None:
+        return frozenset((single, ONE))
     tags: set[Term] = set()
     others: set[float] = set()
     containers = 0
@@ -171,7 +171,8 @@ def _tags(found: Sequence[Any], elements: Sequence[Any]) -> frozenset[Term]:
 
 
 def _numbers(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
-    return tuple(dict.fromkeys(number(e) for e in elements if isinstance(e, (int, float)) and not isinstance(e, bool)))
+    # A NaN, which only bytes that somebody else wrote can hold, is in no range.
+    return tuple(dict.fromkeys(number(e) for e in elements if isinstance(e, (int, float)) and not isinstance(e, bool) and e == e))
 
 
 def _times(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:

@@ -28,10 +28,10 @@ CHANGES_PER_VALUE = 16384
 INT_KIND, STR_KIND = 0, 1
 MAX_ID_BYTES = 480
 
-u32 = struct.Struct("<I")
-key_u32 = struct.Struct(">I")
-key_u32_u32 = struct.Struct(">II")
-key_u64_u32 = struct.Struct(">QI")
+u32: struct.Struct = struct.Struct("<I")
+key_u32: struct.Struct = struct.Struct(">I")
+key_u32_u32: struct.Struct = struct.Struct(">II")
+key_u64_u32: struct.Struct = struct.Struct(">QI")
 _count = struct.Struct("<II")
 _id_int = struct.Struct(">BQ")
 
@@ -61,11 +61,12 @@ def unseal(key: bytes, value: bytes, where: str) -> bytes:
     Return the content of a value; raises Corruption naming `where` (file and table) and the key when the checksum
     differs.
     """
-    if len(value) < 4 or u32.unpack_from(value)[0] != crc32c(key + value[4:]):
+    content = value[4:]
+    if len(value) < 4 or int.from_bytes(value[:4], "little") != crc32c(key + content):
         raise Corruption(
             f"{where}, key {key.hex()}: the checksum of a value of {len(value)} bytes does not match; restore a backup of the database"
         )
-    return value[4:]
+    return content
 
 
 def id_key(point_id: PointId) -> bytes:

@@ -5,7 +5,7 @@ gives the order and the cases.
 Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only
 switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it. A failed sync of rows
 ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue,
-switching the segment, freezing, and copying a graph that is due.
+switching to a segment that was made before, freezing, and copying a payload index that is due.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from vecdb.storage.overlay import Overlay
 from vecdb.storage.points import PointsFile
 from vecdb.storage.points_write import Frozen, write_checkpoint
 from vecdb.storage.recovery import graph_name
-from vecdb.storage.store import GraphSource, WriteLock
+from vecdb.storage.saved_indexes import SavedIndexes
+from vecdb.storage.store import DerivedSource, WriteLock
 from vecdb.storage.vectors import RowFile
 from vecdb.storage.wal import Log
 
@@ -51,7 +52,7 @@ class Occasion(Enum):
 @dataclass(frozen=True, slots=True)
 class _Graph:
     """
-    A graph as of the checkpoint at `lsn`, and the rows it covers.
+    A graph that is exact for `lsn`, and the rows it covers.
     """
 
     field: int
@@ -71,8 +72,9 @@ class Parts:
     overlay: Overlay
     rows: list[RowFile]
     derived: DerivedFiles
+    indexes: SavedIndexes
     log: Log
-    graphs: GraphSource
+    source: DerivedSource
     write_lock: WriteLock
     drain: Callable[[], None]
 
@@ -133,8 +135,7 @@ class Checkpointer:
         parts = self._parts
         parts.drain()
         if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
-            self._pending = parts.overlay.freeze(parts.log.switch_segment(), tuple(rows.freeze() for rows in parts.rows))
-            self._commit(self._pending)
+            self._commit(self._freeze(parts.log.switch_segment()))
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -146,6 +147,7 @@ class Checkpointer:
                 raise StorageError(self.blocked)
             if self._pending is not None:
                 self._commit(self._pending)
+            self._parts.log.spares.make_for_switch()
             yield
 
     @contextmanager
@@ -171,18 +173,33 @@ class Checkpointer:
 
     def _freeze_and_commit(self, occasion: Occasion) -> None:
         parts = self._parts
+        if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
+            parts.log.spares.make_for_switch()
+        graphs = self._copy_graphs(parts.overlay.applied_lsn, occasion)
         with parts.write_lock:
             parts.drain()
             if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
                 lsn = parts.log.switch_segment()
-                self._pending = parts.overlay.freeze(lsn, tuple(rows.freeze() for rows in parts.rows))
+                self._freeze(lsn)
             else:
                 lsn = parts.overlay.base.applied_lsn
-            graphs = self._copy_graphs(lsn, occasion)
+            indexes = parts.indexes.copy(parts.source, lsn=lsn, next_offset=parts.overlay.next_offset, closing=occasion is Occasion.CLOSING)
         if self._pending is not None:
             self._commit(self._pending)
         for graph in graphs:
             self._save_graph(graph)
+        for index in indexes:
+            parts.indexes.save(index)
+        parts.indexes.remove_others(parts.source)
+
+    def _freeze(self, lsn: int) -> Frozen:
+        """
+        Put what was applied aside, to be committed. REQUIRES: the write lock, everything applied.
+        """
+        parts = self._parts
+        frozen = self._pending = parts.overlay.freeze(lsn, tuple(rows.freeze() for rows in parts.rows))
+        parts.indexes.note(len(frozen.memtable.payloads))
+        return frozen
 
     def _commit(self, frozen: Frozen) -> None:
         parts = self._parts
@@ -196,25 +213,25 @@ class Checkpointer:
                     "close the database and open it again"
                 )
                 raise StorageError(self.blocked) from error
-        base = write_checkpoint(parts.points, frozen, oldest_derived=parts.derived.oldest())
+        base = write_checkpoint(parts.points, frozen, oldest_derived=parts.indexes.oldest())
         parts.overlay.committed(base)
         self._pending = None
         parts.log.drop_through(frozen.lsn)
 
     def _copy_graphs(self, lsn: int, occasion: Occasion) -> list[_Graph]:
         """
-        Take the bytes of the graphs that have grown enough. Under the write lock, so that they cover no row beyond
-        the checkpoint.
+        Take the bytes of the graphs that have grown enough. Before the applied state is frozen, so that they cover no
+        row beyond the checkpoint; writes go on meanwhile.
         """
         parts = self._parts
         graphs = []
         for field in range(len(parts.rows)):
-            rows = parts.graphs.indexed_rows(field)
+            rows = parts.source.indexed_rows(field)
             saved = self._saved_rows.get(field, 0)
             least = saved * GRAPH_GROWTH if occasion is Occasion.RUNNING else saved * 1.01
             if rows < GRAPH_LEAST_ROWS or rows <= saved or rows < least:
                 continue
-            body = parts.graphs.save_graph(field, parts.derived.uuid, parts.derived.generation, lsn)
+            body = parts.source.save_graph(field, parts.derived.uuid, parts.derived.generation, lsn)
             if body is not None:
                 graphs.append(_Graph(field, rows, lsn, body))
         return graphs

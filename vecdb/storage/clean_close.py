@@ -98,11 +98,12 @@ def _note(points: Path) -> bytes | None:
 
 def forget_clean_close(points: Path) -> None:
     """
-    Remove the note, durably: points.lmdb is about to change.
+    Remove the note, durably: points.lmdb is about to change. Where it is gone already, a killed process may have removed it in the page
+    cache only.
     """
     if files.exists(_path(points)):
         files.remove(_path(points))
-        files.sync_directory(points.parent)
+    files.sync_directory(points.parent)
 
 
 def _path(points: Path) -> Path:

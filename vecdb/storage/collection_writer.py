@@ -8,7 +8,7 @@ Invariant: everything is on the medium when `close` has returned; before that no
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.framing import Manifest
+from vecdb.storage.index_file import IndexName
 from vecdb.storage.recovery import FIRST_GENERATION, generation_directory, graph_name
 
 
@@ -49,6 +50,12 @@ class _NoCore:
         return 0
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
+        return None
+
+    def index_entries(self) -> Mapping[IndexName, int | None]:
+        return {}
+
+    def copy_index(self, name: IndexName) -> None:
         return None
 
 

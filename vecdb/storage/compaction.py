@@ -166,7 +166,7 @@ class DiskCompaction:
         frozen = overlay.freeze(lsn, tuple(rows.freeze() for rows in base.rows))
         for rows in base.rows:
             rows.sync()
-        overlay.committed(write_checkpoint(base.points, frozen, oldest_derived=base.derived.oldest()))
+        overlay.committed(write_checkpoint(base.points, frozen, oldest_derived=base.indexes.oldest()))
 
     def install(self) -> None:
         """

@@ -3,13 +3,14 @@ Derived files: whatever can be computed again from the primary data, kept so tha
 
 Invariant: a derived file never costs an answer. It names the collection, the generation and the LSN it is exact for;
 one that does not verify is removed with a logged warning, and what it held is built again. Written aside, synced,
-renamed. Thread rule: saved by one checkpoint at a time, loaded while opening.
+renamed. Thread rule: one thread at a time works on the file of a name; names are independent.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,27 +41,28 @@ class DerivedFile:
 
 class DerivedFiles:
     """
-    The derived files of one generation; `lsns` maps the names of those that are known good to their LSNs.
+    The derived files of one generation; `dropped` says which did not verify, and why.
     """
 
     def __init__(self, directory: Path, *, uuid: bytes, generation: int) -> None:
         self._directory = directory
         self.uuid = uuid
         self.generation = generation
-        self.lsns: dict[str, int] = {}
+        self.dropped: list[str] = []
         self._sizes: dict[str, int] = {}
-
-    def oldest(self) -> int | None:
-        """
-        Return the smallest LSN of all files; None when there is none.
-        """
-        return min(self.lsns.values(), default=None)
 
     def size(self) -> int:
         """
         Return the bytes of all files together.
         """
-        return sum(self._sizes.values())
+        return sum(tuple(self._sizes.values()))
+
+    def names(self, prefix: str) -> list[str]:
+        """
+        Return the names that begin so, in order.
+        """
+        found = files.list_directory(self._directory)
+        return sorted(name.removesuffix(SUFFIX) for name in found if name.startswith(prefix) and name.endswith(SUFFIX))
 
     def remove_leftovers(self) -> None:
         """
@@ -86,8 +88,28 @@ class DerivedFiles:
             files.close(fd)
         files.rename(aside, self._path(name))
         files.sync_directory(self._directory)
-        self.lsns[name] = lsn
         self._sizes[name] = _header.size + len(body)
+
+    def peek(self, name: str, count: int) -> DerivedFile | None:
+        """
+        Return the first `count` bytes of the file of this name, which `load` has yet to verify; None when its header does not.
+        """
+        path = self._path(name)
+        try:
+            fd = files.open_file(path)
+            try:
+                size = files.size(fd)
+                data = memoryview(files.read_at(fd, _header.size + count, 0))
+            finally:
+                files.close(fd)
+            lsn, length, _ = self._parse_header(data)
+            if size != _header.size + length:
+                raise Corruption(f"it has {size} bytes, expected {_header.size + length}")
+        except (Corruption, StorageError) as error:
+            self.discard(name, reason=str(error))
+            return None
+        self._sizes[name] = size
+        return DerivedFile(lsn, data[_header.size :])
 
     def load(self, name: str) -> DerivedFile | None:
         """
@@ -97,22 +119,24 @@ class DerivedFiles:
         if not files.exists(path):
             return None
         try:
-            found = self._parse(path, memoryview(files.read_file(path, MAX_BYTES)))
+            found = self._parse(memoryview(files.read_file(path, MAX_BYTES)))
         except (Corruption, StorageError) as error:
             self.discard(name, reason=str(error))
             return None
-        self.lsns[name] = found.lsn
         self._sizes[name] = _header.size + len(found.body)
         return found
 
-    def damage(self, name: str) -> str | None:
+    def damage(self, name: str, check: Callable[[memoryview], object] | None = None) -> str | None:
         """
-        Return what is wrong with the file of this name, without touching it; None when it is sound, or absent.
+        Return what is wrong with the file of this name, without touching it; None when it is sound, or absent. `check` raises Corruption
+        for content that is not sound.
         """
         path = self._path(name)
         try:
             if files.exists(path):
-                self._parse(path, memoryview(files.read_file(path, MAX_BYTES)))
+                found = self._parse(memoryview(files.read_file(path, MAX_BYTES)))
+                if check is not None:
+                    check(found.body)
         except (Corruption, StorageError) as error:
             return f"{path}: {error}; it is built again when the database is opened"
         return None
@@ -121,15 +145,32 @@ class DerivedFiles:
         """
         Remove the file of this name; what it held will be built again.
         """
-        self.lsns.pop(name, None)
-        self._sizes.pop(name, None)
         logger.warning("%s is dropped and will be built again: %s", self._path(name), reason)
-        files.remove(self._path(name))
+        self.dropped.append(f"{name}: {reason}")
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """
+        Remove the file of this name, which is of no more use, if it is there.
+        """
+        self._sizes.pop(name, None)
+        if files.exists(self._path(name)):
+            files.remove(self._path(name))
 
     def _path(self, name: str) -> Path:
         return self._directory / (name + SUFFIX)
 
-    def _parse(self, path: Path, data: memoryview) -> DerivedFile:
+    def _parse(self, data: memoryview) -> DerivedFile:
+        lsn, length, body_crc = self._parse_header(data)
+        body = data[_header.size :]
+        if len(body) != length or crc32c(body) != body_crc:
+            raise Corruption(f"its content of {len(body)} bytes is not the {length} bytes that were written")
+        return DerivedFile(lsn, body)
+
+    def _parse_header(self, data: memoryview) -> tuple[int, int, int]:
+        """
+        Return the LSN, the length and the checksum of the body.
+        """
         if len(data) < _header.size:
             raise Corruption(f"it has {len(data)} bytes, expected at least {_header.size}")
         magic, version, _, uuid, generation, lsn, length, body_crc = _header.unpack_from(data)
@@ -139,10 +180,7 @@ class DerivedFiles:
             raise Corruption(f"it has format {version}, this vecdb reads {VERSION}")
         if uuid != self.uuid or generation != self.generation:
             raise Corruption("it belongs to another collection or generation")
-        body = data[_header.size :]
-        if len(body) != length or crc32c(body) != body_crc:
-            raise Corruption(f"its content of {len(body)} bytes is not the {length} bytes that were written")
-        return DerivedFile(lsn, body)
+        return lsn, length, body_crc
 
 
 def _encode_header(uuid: bytes, generation: int, lsn: int, length: int, body_crc: int, *, version: int = VERSION) -> bytes:

@@ -24,8 +24,8 @@ from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, r
 from vecdb.storage.generation import Generation
 from vecdb.storage.generation_lock import remove_older_generations, remove_other_generations
 from vecdb.storage.generation_reads import StoreReads
-from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base
-from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
+from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base, settle_current
+from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.wal import Log, Ticket
 
@@ -46,7 +46,7 @@ class DiskStore(StoreReads):
     store ready.
     """
 
-    def __init__(self, directory: Path, base: Base, *, durability: str, graphs: GraphSource, write_lock: WriteLock) -> None:
+    def __init__(self, directory: Path, base: Base, *, durability: str, graphs: DerivedSource, write_lock: WriteLock) -> None:
         self.manifest = base.manifest
         self._directory = directory
         self._generation = Generation(base)
@@ -67,11 +67,10 @@ class DiskStore(StoreReads):
 
     @classmethod
     def open(
-        cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: GraphSource, verify: bool = False
+        cls, directory: Path, *, durability: str, write_lock: WriteLock, load: Loader, graphs: DerivedSource, verify: bool = False
     ) -> DiskStore:
         """
-        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's
-        lock of the database.
+        Open the files, give the state of the last checkpoint to `load`; `start` must follow. REQUIRES: the writer's lock of the database.
 
         `durability` is "fsync" or "os". Raises Corruption, StorageError. With `verify`, every value of points.lmdb is
         checked first.
@@ -92,6 +91,7 @@ class DiskStore(StoreReads):
 
     def _start(self, apply: Apply) -> None:
         base = self._generation.base
+        settle_current(self._directory, base)
         dims = {spec.number: spec.dim for spec in self.manifest.fields}
 
         def replay(lsn: int, body: memoryview) -> None:
@@ -116,6 +116,7 @@ class DiskStore(StoreReads):
             apply(ticket.lsn, ticket.payload)
 
         self._log.apply = apply_ticket
+        self._log.spares.wanted = self._log.spares.make_in_background
         forget_clean_close(base.points.path)
         self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)
         self._remove_leftovers(remove_other_generations)
@@ -130,8 +131,8 @@ class DiskStore(StoreReads):
             logger.warning("%s: what a compaction left stays until the next opening: %s", self._directory, error)
 
     def _parts(self, log: Log) -> Parts:
-        base = self._generation.base
-        return Parts(base.points, self._generation.overlay, base.rows, base.derived, log, self._graphs, self._write_lock, self.drain)
+        base, overlay = self._generation.base, self._generation.overlay
+        return Parts(base.points, overlay, base.rows, base.derived, base.indexes, log, self._graphs, self._write_lock, self.drain)
 
     @property
     def generation(self) -> Generation:
@@ -217,7 +218,7 @@ class DiskStore(StoreReads):
             return False
         return True
 
-    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> DiskCompaction:
+    def compact(self, load: Loader, graphs: DerivedSource, old: Predecessor, advance: Advance) -> DiskCompaction:
         """
         Make the next generation of the files; see `store.Store`. The caller sees to it that there is one compaction at a time.
         """
@@ -271,8 +272,7 @@ class DiskStore(StoreReads):
 
     def drain(self) -> None:
         """
-        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is
-        added.
+        Wait until every queued call is applied; raises when one failed. REQUIRES: the write lock, so that none is added.
         """
         log, _ = self._started()
         log.drain()
@@ -322,6 +322,7 @@ class DiskStore(StoreReads):
             payload_bytes=self._generation.base.points.size(),
             vector_bytes=sum(rows.size for rows in self._generation.base.rows),
             derived_bytes=self._generation.base.derived.size(),
+            derived_dropped=tuple(self._generation.base.derived.dropped),
             generation=self._generation.base.generation,
             checkpoint_error=checkpointer.error,
             readers=readers,

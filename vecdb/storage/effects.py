@@ -26,6 +26,7 @@ MAX_CALL_BYTES = 2 << 30
 MAX_ID_BYTES = 480
 MAX_OFFSETS = (1 << 32) - 1
 
+_SMALL_CALL = 64 << 10  # bytes that are copied sooner than handled in pieces
 _HEADER = struct.Struct("<8I")
 _FIELD = struct.Struct("<4I")
 _ALL_PUTS = 1
@@ -68,7 +69,9 @@ class Effects:
 
     def encode(self) -> list[Buffer]:
         """
-        Return the call's bytes in pieces; rows are referred to, not copied. Raises InvalidArgument when they are more than 2 GiB.
+        Return the call's bytes in pieces; rows are referred to, not copied, unless all is small.
+
+        Raises InvalidArgument when they are more than 2 GiB.
         """
         out = ColumnWriter()
         counts = (len(self.put_ids), len(self.put_vectors), len(self.tombstones), len(self.deleted_ids), len(self.patch_offsets))
@@ -87,7 +90,7 @@ class Effects:
         _write_texts(out, self.patch_payloads)
         if out.size > MAX_CALL_BYTES:
             raise InvalidArgument(f"a call has {out.size:,} bytes, at most {MAX_CALL_BYTES:,} are written as one; split it into several")
-        return out.buffers
+        return [b"".join(out.buffers)] if out.size <= _SMALL_CALL else out.buffers
 
     @classmethod
     def decode(cls, data: memoryview, dims: Mapping[int, int]) -> Effects:

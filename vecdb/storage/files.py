@@ -37,7 +37,7 @@ _ADVICE = {
 }
 
 
-system = System()
+system: System = System()
 _paths: dict[int, Path] = {}
 
 

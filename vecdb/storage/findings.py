@@ -24,6 +24,10 @@ class Findings:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.readable = True
+        """
+        False when pages of points.lmdb are damaged, which nobody should read then: LMDB may end the process.
+        """
         self._left_out = 0
 
     def problem(self, what: str) -> None:

@@ -15,6 +15,7 @@ from vecdb.storage.effects import Effects
 from vecdb.storage.generation_reads import OverlayReads
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base
+from vecdb.storage.saved_indexes import SavedIndexes
 
 
 class Generation(OverlayReads):
@@ -24,13 +25,20 @@ class Generation(OverlayReads):
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self.overlay = Overlay(base.points, base.state)
+        self.overlay: Overlay = Overlay(base.points, base.state)
         self.failure: str | None = None
         self.recorder: Callable[[int, Effects], None] | None = None
         """
         Gets each call that was applied, while the next generation is in the making.
         """
         self._reserved = [rows.rows for rows in base.rows]
+
+    @property
+    def saved_indexes(self) -> SavedIndexes:
+        """
+        The payload indexes that are saved.
+        """
+        return self.base.indexes
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 from vecdb.errors import Corruption
 from vecdb.storage import files
 from vecdb.storage.log_reader import LogState, segment_name
-from vecdb.storage.segment_file import SegmentFile, next_size
+from vecdb.storage.segment_file import SegmentFile, aside_of, next_size
 from vecdb.storage.segments import RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, encode_record
 
 
@@ -28,7 +28,7 @@ def rewrite_doubtful(directory: Path, state: LogState, *, uuid: bytes, generatio
     source_path = directory / segment_name(state.segments[-1])
     source = files.open_file(source_path)
     try:
-        segment = SegmentFile.prepare(directory, first_lsn, next_size(state.size, state.used, needed))
+        segment = SegmentFile.prepare(aside_of(directory, first_lsn), next_size(state.size, state.used, needed))
         try:
             position, dcrc = SEGMENT_HEADER, state.proven_dcrc
             for place in state.doubtful:

@@ -16,8 +16,9 @@ from pathlib import Path
 from vecdb.errors import StorageError
 from vecdb.storage import files
 from vecdb.storage.log_reader import LogState, segment_name
-from vecdb.storage.segment_file import SMALLEST, SegmentFile, next_size, size_after_switch
+from vecdb.storage.segment_file import SegmentFile, aside_of, least_size, next_size, pays_to_leave, size_after_switch
 from vecdb.storage.segments import SEGMENT_HEADER, Kind, SegmentHeader, encode_group
+from vecdb.storage.spares import Spares
 from vecdb.storage.system import Buffer
 
 logger = logging.getLogger("vecdb")
@@ -61,13 +62,14 @@ class LogWriter:
 
     def __init__(self, directory: Path, *, uuid: bytes, generation: int, state: LogState, end: LogEnd, syncs: bool) -> None:
         self.end = end
-        self.segments = state.segments
+        self.segments: list[int] = state.segments
         self._directory = directory
         self._uuid = uuid
         self.generation = generation
         self._syncs = syncs
         self._last_size, self._last_used = state.size, state.used
         self._prepared: list[SegmentFile] = []
+        self.spares: Spares = Spares(directory)
 
     def prepare(self, first_lsn: int, last: SegmentFile | None, used: int, needed: int) -> SegmentFile:
         """
@@ -76,7 +78,12 @@ class LogWriter:
         Raises StorageError with nothing changed. May be called while another thread writes.
         """
         size = next_size(self._last_size, self._last_used, needed) if last is None else next_size(last.size, used, needed)
-        segment = SegmentFile.prepare(self._directory, first_lsn, size)
+        return self._prepared_for(first_lsn, least_size(needed), size)
+
+    def _prepared_for(self, first_lsn: int, least: int, size: int) -> SegmentFile:
+        segment = self.spares.take(least)
+        if segment is None:
+            segment = SegmentFile.prepare(aside_of(self._directory, first_lsn), size)
         self._prepared.append(segment)
         return segment
 
@@ -124,14 +131,13 @@ class LogWriter:
         Go on in a new segment, so that this one can be removed, unless it is nearly empty or there is no room for another.
         """
         end = self.end
-        if end.segment is None or end.position <= SMALLEST // 2:
+        if end.segment is None or not pays_to_leave(end.position):
             return
         try:
-            segment = SegmentFile.prepare(self._directory, end.lsn + 1, size_after_switch(end.segment.size))
+            segment = self._prepared_for(end.lsn + 1, 0, size_after_switch(end.segment.size))
         except StorageError as error:
             logger.warning("%s: the log goes on in its last segment, a new one could not be made: %s", self._directory, error)
             return
-        self._prepared.append(segment)
         self._enter(segment)
 
     def begin_generation(self, generation: int, segment: SegmentFile) -> None:
@@ -157,6 +163,7 @@ class LogWriter:
         """
         Close the open segment and remove those that were only prepared; idempotent.
         """
+        self.spares.close()
         segment = self.end.segment
         for prepared in self._prepared:
             if prepared is not segment:
@@ -170,9 +177,10 @@ class LogWriter:
         Publish a prepared segment and go on in it. REQUIRES: everything written is on the medium.
         """
         end = self.end
-        segment.publish(SegmentHeader(self._uuid, self.generation, segment.first_lsn, end.lsn, end.dcrc, segment.salt))
-        if self.segments[-1] != segment.first_lsn:
-            self.segments.append(segment.first_lsn)
+        first_lsn = end.lsn + 1
+        segment.publish(SegmentHeader(self._uuid, self.generation, first_lsn, end.lsn, end.dcrc, segment.salt))
+        if self.segments[-1] != first_lsn:
+            self.segments.append(first_lsn)
         self.end = LogEnd(segment, SEGMENT_HEADER, end.lsn, end.dcrc, end.lsn, unconfirmed=False)
         self._prepared.remove(segment)
         if end.segment is not None:

@@ -16,7 +16,7 @@ from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
 from vecdb.storage.memory_generation import MemoryCompaction, MemoryGeneration
-from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo
+from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo
 from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
@@ -148,7 +148,7 @@ class MemoryStore:
         """
         self._generation.apply(lsn, effects)
 
-    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> MemoryCompaction:
+    def compact(self, load: Loader, graphs: DerivedSource, old: Predecessor, advance: Advance) -> MemoryCompaction:
         """
         Make the next generation; see `store.Store`. The caller sees to it that there is one compaction at a time.
         """

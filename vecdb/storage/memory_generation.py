@@ -42,6 +42,10 @@ class MemoryGeneration:
         """
         self.ids: dict[PointId, int] = {}
         self.payloads: dict[int, bytes] = {}
+        self.saved_indexes = None
+        """
+        There are no files.
+        """
         self._sorted_ids: list[tuple[bytes, PointId]] | None = None
         self._next_offset = 0
         self._lock = Lock()

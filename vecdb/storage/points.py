@@ -22,6 +22,7 @@ from vecdb.storage import files
 from vecdb.storage.base_state import STATE_KEY, TABLES, BaseState
 from vecdb.storage.blocks import seal
 from vecdb.storage.lmdb_errors import MAP_SIZE, MAX_READERS, lmdb_errors
+from vecdb.storage.page_check import check_pages
 from vecdb.storage.pinned import PinnedPoints
 from vecdb.storage.points_read import Snapshot
 
@@ -79,6 +80,7 @@ class PointsFile:
             try:
                 if options.get("lock", True):
                     env.reader_check()
+                _check_length(path, env)
                 tables = {name: env.open_db(name, create=False) for name in TABLES}
             except lmdb.NotFoundError as error:
                 env.close()
@@ -142,6 +144,21 @@ class PointsFile:
         Release the file; snapshots that are still open become unusable.
         """
         self._env.close()
+
+
+def _check_length(path: Path, env: lmdb.Environment) -> None:
+    """
+    Raise Corruption when the file ends before a page that something refers to: LMDB maps the file, and reading behind its end ends the
+    process. A page that is free may be missing.
+    """
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]  # first: another process may make the file longer
+    fd = files.open_file(path)
+    try:
+        length = files.size(fd)
+    finally:
+        files.close(fd)
+    if length < needed:
+        check_pages(path)
 
 
 def _open_environment(path: Path, *, create: bool, **options: bool) -> lmdb.Environment:

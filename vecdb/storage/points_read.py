@@ -8,6 +8,7 @@ that is not what was written is Corruption naming file, table and key. Thread ru
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -193,7 +194,7 @@ class Snapshot:
             return int(self._txn.stat(self._tables[table])["entries"])
 
     def _where(self, table: bytes) -> str:
-        return f"{self.path}, table {table.decode()}"
+        return _place(self.path, table)
 
     @staticmethod
     def _offset(key: bytes, value: bytes, where: str) -> int:
@@ -226,3 +227,9 @@ class Snapshot:
         with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
             if cursor.set_range(start):
                 yield from cursor.iternext(keys=True, values=True)
+
+
+@lru_cache(maxsize=64)
+def _place(path: Path, table: bytes) -> str:
+    # Asked for with every reading, for an error that hardly ever comes.
+    return f"{path}, table {table.decode()}"

@@ -69,7 +69,7 @@ def write_checkpoint(points: PointsFile, frozen: Frozen, *, oldest_derived: int 
     """
     Commit a frozen state and return what the file says now.
 
-    `oldest_derived` is the LSN of the oldest derived file: changes up to it are forgotten; None forgets all.
+    `oldest_derived` is the LSN of the oldest file that changes have to be known since: those up to it are forgotten; None forgets all.
     """
     memtable = frozen.memtable
     with points.write() as (txn, tables):

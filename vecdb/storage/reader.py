@@ -21,7 +21,7 @@ from vecdb.storage.framing import IndexSpec, Manifest, read_catalog, read_declar
 from vecdb.storage.generation_reads import StoreReads
 from vecdb.storage.reader_generation import ReaderGeneration, ShowRows, open_reading
 from vecdb.storage.recovery import INDEXES_NAME
-from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo
+from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.wal import Ticket
 
@@ -213,7 +213,7 @@ class ReaderStore(StoreReads):
         """
         self._refuse()
 
-    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> NoReturn:
+    def compact(self, load: Loader, graphs: DerivedSource, old: Predecessor, advance: Advance) -> NoReturn:
         """
         Refuse.
         """

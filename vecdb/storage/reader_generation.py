@@ -52,7 +52,13 @@ class ReadDerivedFiles(DerivedFiles):
         """
         Do without the file of this name.
         """
-        self.lsns.pop(name, None)
+        self.dropped.append(f"{name}: {reason}")
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """
+        Do without the file of this name, and leave it.
+        """
         self._sizes.pop(name, None)
 
 
@@ -130,6 +136,13 @@ class ReaderGeneration(OverlayReads):
         The highest LSN that is known to be on the medium.
         """
         return max(self._follower.durable_lsn, self.overlay.base.applied_lsn)
+
+    @property
+    def saved_indexes(self) -> None:
+        """
+        None: payload indexes are built from payloads, those that are saved are the writer's.
+        """
+        return None
 
     def snapshot(self) -> Snapshot:
         """

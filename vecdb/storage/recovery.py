@@ -24,6 +24,7 @@ from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.framing import Current, Manifest, read_current, read_manifest, write_current, write_manifest
 from vecdb.storage.points import FILE_NAME, PointsFile
 from vecdb.storage.points_read import Snapshot
+from vecdb.storage.saved_indexes import SavedIndexes
 from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
@@ -46,6 +47,7 @@ class Base:
     state: BaseState
     rows: list[RowFile]
     derived: DerivedFiles
+    indexes: SavedIndexes
     close_lsn: int
     saved_rows: dict[int, int]
 
@@ -127,6 +129,14 @@ def generation_directory(directory: Path, generation: int) -> Path:
     return directory / f"gen-{generation}"
 
 
+def settle_current(directory: Path, base: Base) -> None:
+    """
+    Bring the name CURRENT to the medium, which a killed process may have left in the page cache only; from here on everything rests on it.
+    """
+    if not base.close_lsn:
+        files.sync_directory(directory)
+
+
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:
     """
     Open the files of the generation that CURRENT names; see `open_generation`.
@@ -155,15 +165,17 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
                 load.map_rows(spec.number, rows[-1].fd, field_state.rows)
                 load.expect_checksums(spec.number, snapshot.row_sums(spec.number, field_state.rows // rows_per_block(spec.dim)))
             load_points(snapshot, state, load)
-        derived = DerivedFiles(root / "derived", uuid=manifest.uuid, generation=generation)
-        derived.remove_leftovers()
+            derived = DerivedFiles(root / "derived", uuid=manifest.uuid, generation=generation)
+            derived.remove_leftovers()
+            indexes = SavedIndexes.open(derived, snapshot, state)
         saved_rows = {spec.number: load_graph(derived, state, spec.number, load) for spec in manifest.fields}
     except BaseException:
-        for opened in rows:
-            opened.close()
-        points.close()
+        with ExitStack() as stack:
+            stack.callback(points.close)
+            for opened in rows:
+                stack.callback(opened.close)
         raise
-    return Base(manifest, generation, points, state, rows, derived, close_lsn, saved_rows)
+    return Base(manifest, generation, points, state, rows, derived, indexes, close_lsn, saved_rows)
 
 
 def load_points(snapshot: Snapshot, state: BaseState, load: Loader) -> None:

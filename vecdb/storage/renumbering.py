@@ -24,8 +24,8 @@ class Renumbering:
     """
 
     def __init__(self, live: NDArray[np.bool_]) -> None:
-        self.end = len(live)
-        self.count = int(np.count_nonzero(live))
+        self.end: int = len(live)
+        self.count: int = int(np.count_nonzero(live))
         self._live = live
         self._ranks = np.cumsum(live, dtype=np.uint32)
 

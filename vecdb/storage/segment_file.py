@@ -3,7 +3,7 @@ A segment that is being written: prepared aside (filled with zeros and synced, s
 once its header is durable.
 
 Invariant: a file under a segment's name has a durable header and nothing but zeros and records behind it; files are never recycled.
-Thread rule: prepared by whoever places calls, published and written by whoever leads.
+Thread rule: prepared by whoever places calls, or ahead of that by any thread; published and written by whoever leads.
 """
 
 from __future__ import annotations
@@ -25,26 +25,24 @@ _PAGE = 4096
 
 class SegmentFile:
     """
-    An open segment: descriptor, first LSN, length, and the salt of its checksums.
+    An open segment: descriptor, length, and the salt of its checksums; while it is aside, the path it has there.
     """
 
-    def __init__(self, directory: Path, fd: int, first_lsn: int, size: int) -> None:
-        self.directory = directory
+    def __init__(self, aside: Path, fd: int, size: int) -> None:
         self.fd = fd
-        self.first_lsn = first_lsn
         self.size = size
-        self.salt = secrets.randbits(32)
+        self.salt: int = secrets.randbits(32)
+        self._aside = aside
 
     @classmethod
-    def prepare(cls, directory: Path, first_lsn: int, size: int) -> SegmentFile:
+    def prepare(cls, aside: Path, size: int) -> SegmentFile:
         """
         Make the file aside, all zeros; raises StorageError, and leaves nothing, when there is no room for it.
         """
-        path = directory / (segment_name(first_lsn) + _ASIDE)
-        if files.exists(path):
-            files.remove(path)
-        fd = files.create_file(path)
-        segment = cls(directory, fd, first_lsn, size)
+        if files.exists(aside):
+            files.remove(aside)
+        fd = files.create_file(aside)
+        segment = cls(aside, fd, size)
         try:
             files.write_zeros(fd, size, 0)
             files.sync_data(fd)
@@ -57,15 +55,14 @@ class SegmentFile:
         """
         Write the header, sync what is in the file, and give it its name; repeated after an interrupt, it goes on where it was.
         """
-        name = segment_name(self.first_lsn)
-        aside = self.directory / (name + _ASIDE)
-        if files.exists(aside):
+        path = self._aside.with_name(segment_name(header.first_lsn))
+        if files.exists(self._aside):
             files.write_at(self.fd, [header.encode()], 0)
             files.sync_data(self.fd)
-            files.rename(aside, self.directory / name)
-        elif not files.is_at(self.fd, self.directory / name):
-            raise StorageError(f"{aside} is gone: something else removed a file of an open database; close it and open it again")
-        files.sync_directory(self.directory)
+            files.rename(self._aside, path)
+        elif not files.is_at(self.fd, path):
+            raise StorageError(f"{self._aside} is gone: something else removed a file of an open database; close it and open it again")
+        files.sync_directory(path.parent)
 
     def close(self) -> None:
         """
@@ -82,7 +79,14 @@ class SegmentFile:
         with contextlib.suppress(StorageError):
             self.close()
         with contextlib.suppress(StorageError):
-            files.remove(self.directory / (segment_name(self.first_lsn) + _ASIDE))
+            files.remove(self._aside)
+
+
+def aside_of(directory: Path, first_lsn: int) -> Path:
+    """
+    Return the path of a segment of known first LSN until it is published.
+    """
+    return directory / (segment_name(first_lsn) + _ASIDE)
 
 
 def remove_unpublished(directory: Path) -> None:
@@ -92,6 +96,13 @@ def remove_unpublished(directory: Path) -> None:
     for name in files.list_directory(directory):
         if name.endswith(_ASIDE):
             files.remove(directory / name)
+
+
+def pays_to_leave(used: int) -> bool:
+    """
+    Return whether a segment of which so many bytes are used is worth leaving at a checkpoint.
+    """
+    return used > SMALLEST // 2
 
 
 def size_after_switch(size: int) -> int:
@@ -110,5 +121,11 @@ def next_size(size: int, used: int, needed: int) -> int:
     2
     """
     target = 2 * size if 2 * used > size else size // 2 if 8 * used < size else size
-    least = SEGMENT_HEADER + needed + RESERVE
-    return max(SMALLEST, min(LARGEST, target), -(-least // _PAGE) * _PAGE)
+    return max(SMALLEST, min(LARGEST, target), -(-least_size(needed) // _PAGE) * _PAGE)
+
+
+def least_size(needed: int) -> int:
+    """
+    Return the length that a segment must have for a group of `needed` bytes.
+    """
+    return SEGMENT_HEADER + needed + RESERVE

@@ -23,6 +23,7 @@ from vecdb.storage.blocks import IdBlock
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
+from vecdb.storage.saved_indexes import IndexSource, SavedIndexes
 from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
@@ -34,9 +35,9 @@ WriteLock = AbstractContextManager[Any]
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
     """
-    Figures of a store, for `Collection.info()`; sizes are bytes, all 0 for a store without files where they mean files.
-
-    `readers` counts the states of points.lmdb that readers in other processes keep, `readers_behind` the checkpoints since the oldest.
+    Figures of a store, for `Collection.info()`; sizes are bytes, all 0 for a store without files where they mean files. `derived_dropped`
+    are the derived files that did not verify, with the reasons; `readers` counts the states of points.lmdb that readers in other processes
+    keep, `readers_behind` the checkpoints since the oldest.
     """
 
     points: int
@@ -51,6 +52,7 @@ class StoreInfo:
     derived_bytes: int
     generation: int
     checkpoint_error: str | None
+    derived_dropped: tuple[str, ...] = ()
     readers: int = 0
     readers_behind: int = 0
 
@@ -122,7 +124,7 @@ class Compaction(Protocol):
     """
 
     @property
-    def points(self) -> Generation:
+    def points(self) -> SavingGeneration:
         """
         The next generation: at first the state of some moment since the compaction began, then with what `follow` applied.
         """
@@ -154,9 +156,9 @@ class Compaction(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-class GraphSource(Protocol):
+class DerivedSource(IndexSource, Protocol):
     """
-    The core, when derived files are saved. Both calls come while no write is applied.
+    The core and the payload indexes, when derived files are saved. Graphs are asked for while writes go on, indexes while none is applied.
     """
 
     def indexed_rows(self, field: int) -> int:
@@ -226,6 +228,18 @@ class Generation(Protocol):
         """
 
 
+class SavingGeneration(Generation, Protocol):
+    """
+    A generation that may have saved payload indexes.
+    """
+
+    @property
+    def saved_indexes(self) -> SavedIndexes | None:
+        """
+        The payload indexes that are saved; None where nothing is.
+        """
+
+
 class Store(Generation, Protocol):
     """
     Points, payloads and liveness of one collection, and the way a write takes to become durable. What it reads is of the
@@ -233,7 +247,7 @@ class Store(Generation, Protocol):
     """
 
     @property
-    def generation(self) -> Generation:
+    def generation(self) -> SavingGeneration:
         """
         The present generation.
         """
@@ -286,7 +300,7 @@ class Store(Generation, Protocol):
         Let the log confirm its last record after a second of idling; called about every 0.25 s.
         """
 
-    def compact(self, load: Loader, graphs: GraphSource, old: Predecessor, advance: Advance) -> Compaction:
+    def compact(self, load: Loader, graphs: DerivedSource, old: Predecessor, advance: Advance) -> Compaction:
         """
         Make the next generation: the points of now, without tombstones, which go to `load` as when a store is opened. `advance` is told how
         many points are done; what it raises ends the compaction.

@@ -23,11 +23,13 @@ from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.effects import Effects
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import FieldSpec, Manifest, read_catalog, read_current, read_declared, read_manifest
+from vecdb.storage.index_file import decode
 from vecdb.storage.log_reader import LogReader
 from vecdb.storage.page_check import page_problems
 from vecdb.storage.points import FILE_NAME, PointsFile
 from vecdb.storage.points_read import Snapshot
 from vecdb.storage.recovery import check_state, generation_directory, graph_name, log_directory, rows_path
+from vecdb.storage.saved_indexes import PREFIX
 from vecdb.storage.store import Advance
 from vecdb.storage.vectors import read_blocks, rows_per_block
 
@@ -116,6 +118,7 @@ class FileVerification:
         for problem in problems:
             self._findings.problem(problem)
         if problems:
+            self._findings.readable = False
             return
         if self._live_points is not None:
             with self._live_points.snapshot() as snapshot:
@@ -210,8 +213,8 @@ class FileVerification:
 
     def _derived(self, root: Path, manifest: Manifest) -> None:
         derived = DerivedFiles(root / "derived", uuid=manifest.uuid, generation=self._generation or 0)
-        for spec in manifest.fields:
-            damage = derived.damage(graph_name(spec.number))
+        damages = [derived.damage(graph_name(spec.number)) for spec in manifest.fields]
+        for damage in damages + [derived.damage(name, decode) for name in derived.names(PREFIX)]:
             if damage is not None:
                 self._findings.note(damage)
 

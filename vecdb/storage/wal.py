@@ -26,8 +26,9 @@ from vecdb.storage.effects import MAX_CALL_BYTES
 from vecdb.storage.log_reader import LogReader, Replay
 from vecdb.storage.log_recovery import rewrite_doubtful
 from vecdb.storage.log_writer import Group, LogEnd, LogWriter
-from vecdb.storage.segment_file import SMALLEST, SegmentFile, remove_unpublished
+from vecdb.storage.segment_file import SMALLEST, SegmentFile, aside_of, remove_unpublished
 from vecdb.storage.segments import RESERVE, SEGMENT_HEADER, Kind, SegmentHeader, group_records, group_size
+from vecdb.storage.spares import Spares
 from vecdb.storage.system import Buffer
 from vecdb.storage.tickets import Queued, copy_of, failure_in
 from vecdb.storage.tickets import Ticket as Ticket
@@ -49,6 +50,7 @@ class Log:
     def __init__(self, directory: Path, writer: LogWriter, *, replayed_bytes: int, syncs: bool, writable: bool) -> None:
         self.failed: StorageError | None = None
         self.bytes_since_checkpoint = replayed_bytes
+        self.spares: Spares = writer.spares
         self._directory = directory
         self._writer = writer
         self._syncs = syncs
@@ -67,7 +69,7 @@ class Log:
         """
         if not files.exists(directory):
             files.make_directory(directory)
-        segment = SegmentFile.prepare(directory, first_lsn, SMALLEST)
+        segment = SegmentFile.prepare(aside_of(directory, first_lsn), SMALLEST)
         try:
             segment.publish(SegmentHeader(uuid, generation, first_lsn, first_lsn - 1, 0, segment.salt))
         finally:
@@ -298,6 +300,7 @@ class Log:
         reserve = RESERVE if kind == Kind.CALL else 0
         if segment is None or position + size + reserve > segment.size:
             segment, position = self._writer.prepare(lsn + 1, segment, position, size), SEGMENT_HEADER
+        self.spares.watch(segment.size, position + size)
         queued = Queued(Group(kind, body, lsn + 1, lsn + group_records(length), segment, position, size), payload)
         self._queue.append(queued)
         return queued

@@ -1,0 +1,374 @@
+"""
+Damage to the files of a small database, case by case, each opened in a child process: refused or harmless, never a wrong answer, never the
+end of the process.
+
+`python tests/damage_cases.py --cases 1000000 --seed 1` runs all there are; the last line it prints is the outcome as JSON. test_damage.py
+runs 20,000. Each child is forked with everything imported, and does cases until one ends it; then the next child goes on behind that one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+from crash_life import NAME, Life, Model, check_database, difference, quick, read, unclean
+from crash_medium import PAGE, Image, image_of, materialise, repeatable
+from crash_states import copy_of
+from storage_doubles import SECTOR
+
+import vecdb
+from vecdb.storage import checkpoint
+
+BASES = ("closed", "killed", "idle")
+POINTS = "points.lmdb"
+# Files that no answer rests on.
+SPARE = ("LOCK", "INDEXES", "-lock", ".derived")
+WAYS = ("ordinary", "verify=True", "salvage=True", "verify()")
+_kept: list[vecdb.Database] = []
+_BATCH = 400
+_CHECKED_WAYS = 100  # one of so many cases is met in all four ways
+_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """
+    A database as it was left, what it holds, what it may hold without calls at the end of its log, and the files as they were before.
+    """
+
+    image: Image
+    model: Model
+    prefixes: list[Model]
+    older: dict[str, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """
+    One damage to one file of a base: a bit of a byte flipped, cut to a length, a sector zeroed, removed, or an older version put back.
+    """
+
+    base: str
+    path: str
+    kind: str
+    place: int = 0
+    bit: int = 0
+
+    def apply(self, base: Base) -> Image:
+        image = dict(base.image)
+        data = bytearray(image[self.path] or b"")
+        if self.kind == "removed":
+            del image[self.path]
+            return image
+        if self.kind == "flipped":
+            data[self.place] ^= 1 << self.bit
+        elif self.kind == "cut":
+            del data[self.place :]
+        elif self.kind == "zeroed":
+            data[self.place : self.place + SECTOR] = bytes(len(data[self.place : self.place + SECTOR]))
+        else:
+            data[:] = base.older[self.path][self.place]
+        image[self.path] = bytes(data)
+        return image
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """
+    Counts by kind of damage and outcome, what should not have been, and by which cases LMDB ended an ordinary opening.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    fatal: list[str] = field(default_factory=list)
+
+
+# ---- the database ----
+
+
+def make_bases(home: Path) -> dict[str, Base]:
+    """
+    Make the database, in a process that is of no further use, and return its states.
+    """
+    chance = random.Random(7)
+    bases: dict[str, Base] = {}
+    history: list[Image] = []
+    with repeatable(7), mock.patch.object(os, "urandom", chance.randbytes), mock.patch.object(checkpoint, "GRAPH_LEAST_ROWS", 4):
+        life = Life(home / NAME, {})
+        life.create()
+        life.points.create_index("n", "integer")
+        for number in range(8):
+            life.upsert()
+            if number in (1, 4):
+                life.checkpoint()
+                history.append(image_of(home))
+        life.update()
+        life.delete()
+        life.payload()
+        life.points._state.core.set_threads(1)
+        life.points.wait_indexed()
+        life.compact()
+        history.append(image_of(home))
+        life.upsert()
+        life.checkpoint()
+        history.append(image_of(home))
+        life.close()
+        life.upsert()
+        life.db.close()
+        history.append(image_of(home))
+        bases["closed"] = Base(image_of(home), copy_of(life.model), [], older_versions(history))
+        life.close()
+        prefixes = [copy_of(life.model)]
+        for write in (life.upsert, life.update, life.delete, life.payload, life.upsert):
+            write()
+            history.append(image_of(home))
+            prefixes.append(copy_of(life.model))
+        for name in ("killed", "idle"):
+            if name == "idle":
+                life.idle()
+            image = image_of(home)
+            lock = next(path for path in home.rglob(POINTS + "-lock"))
+            image[lock.relative_to(home).as_posix()] = lock.read_bytes()
+            bases[name] = Base(image, life.model, prefixes, older_versions(history))
+    return bases
+
+
+def older_versions(history: Sequence[Image]) -> dict[str, list[bytes]]:
+    """
+    Return the distinct contents that each file had.
+    """
+    older: dict[str, dict[bytes, None]] = {}
+    for image in history:
+        for path, content in image.items():
+            if content is not None:
+                older.setdefault(path, {})[content] = None
+    return {path: list(contents) for path, contents in older.items()}
+
+
+def cases_of(name: str, base: Base, chance: random.Random) -> Iterator[Case]:
+    """
+    Return every damage to a base.
+    """
+    for path, content in base.image.items():
+        if content is None:
+            continue
+        headers = set(header_bytes(path, content))
+        for place in range(len(content)):
+            for bit in range(8) if place in headers else (chance.randrange(8),):
+                yield Case(name, path, "flipped", place, bit)
+        step = max(1, len(content) // 200)
+        yield from (Case(name, path, "cut", length) for length in range(0, len(content), step))
+        yield from (Case(name, path, "zeroed", place) for place in range(0, len(content), SECTOR))
+        yield Case(name, path, "removed")
+        yield from (Case(name, path, "older", i) for i, older in enumerate(base.older.get(path, ())) if older != content)
+
+
+def header_bytes(path: str, content: bytes) -> Iterator[int]:
+    """
+    Return the places of the bytes that headers are made of: of files, records, and pages.
+    """
+    if path.endswith(POINTS):
+        for page in range(0, len(content), PAGE):
+            yield from range(page, page + (152 if page < 2 * PAGE else 16))
+    elif path.endswith(".log"):
+        yield from range(64)
+        for place in range(64, len(content), 8):
+            if content[place : place + 4] == b"VWAL":
+                yield from range(place, place + 40)
+    else:
+        yield from range(min(len(content), 276 if path.endswith(".derived") else 40 if path.endswith(".sum") else 20))
+
+
+# ---- one case ----
+
+
+def may_be_short(case: Case, base: Base) -> bool:
+    """
+    Whether calls at the end of the log may be missing: where the damage cannot be told from a write that a cut has broken off.
+    """
+    last = max(path for path in base.image if path.endswith(".log"))
+    return case.base != "closed" and case.path == last and (case.kind != "flipped" or case.base == "killed")
+
+
+def meet(case: Case, base: Base, home: Path, way: str, chance: random.Random) -> str:
+    """
+    Open the damaged database in a way and return the outcome: refused, right, short, or what is wrong.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    allowed = [base.model, *(base.prefixes if may_be_short(case, base) else ())]
+    try:
+        if way == "verify()":
+            return verify_damaged(case, base, home)
+        materialise(case.apply(base), home)
+        if way == "salvage=True":
+            return salvaged(home / NAME, base)
+        if chance.random() < 0.1 and way == "ordinary":
+            found = check_database(home / NAME, allowed, chance)
+        else:
+            with unclean(), vecdb.open(home / NAME, threads=1, verify=way == "verify=True") as db:
+                found = read(db)
+    except vecdb.VecdbError as error:
+        spare = way == "ordinary" and case.path.endswith(SPARE)
+        return f"no answer rests on this file, and it was refused: {error}" if spare else "refused"
+    except Exception as error:  # noqa: BLE001 - whatever else comes out is what this looks for
+        return f"{type(error).__name__}: {error}"
+    if found == base.model:
+        return "right"
+    return "short" if found in allowed else f"shows what is not there: {difference(found, [base.model])}"
+
+
+def salvaged(path: Path, base: Base) -> str:
+    """
+    Open with salvage=True: whatever it keeps was there once.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        db = vecdb.open(path, threads=1, salvage=True)
+    with unclean(), db:
+        versions: dict[object, list[object]] = {}
+        for model in (base.model, *base.prefixes):
+            for points in model.values():
+                for one, (payload, _) in points.items():
+                    versions.setdefault(one, []).append(payload)
+        invented = [one for points in read(db).values() for one, (payload, _) in points.items() if payload not in versions.get(one, ())]
+    return f"salvage invents {invented}" if invented else "right"
+
+
+def verify_damaged(case: Case, base: Base, home: Path) -> str:
+    """
+    Damage the files of an open database, and have it verified.
+    """
+    materialise(base.image, home)
+    db = vecdb.open(home / NAME, threads=1)
+    points = [db[name] for name in db]
+    target = home / case.path
+    damaged = case.apply(base).get(case.path)
+    if damaged is None or not target.exists():
+        target.unlink(missing_ok=True)
+    else:
+        target.write_bytes(damaged)
+    reports = [one.verify() for one in points]
+    # Its end would write to what is damaged now.
+    _kept.append(db)
+    return "right" if all(report.ok for report in reports) else "refused"
+
+
+# ---- children ----
+
+
+def in_children(count: int, work: Callable[[int], str]) -> Iterator[str]:
+    """
+    Yield what `work` returns for 0, 1, ..., each called in a child; "signal N" for one that ended its child.
+    """
+    done = 0
+    while done < count:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reading)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                for number in range(done, min(done + _BATCH, count)):
+                    signal.alarm(_SECONDS)
+                    os.write(writing, json.dumps(work(number)).encode() + b"\n")
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(writing)
+        with os.fdopen(reading) as lines:
+            for line in lines:
+                done += 1
+                yield json.loads(line)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            done += 1
+            yield f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def choose(every: Sequence[Case], count: int, chance: random.Random) -> list[Case]:
+    """
+    Return so many cases in random order: all of small files, and of large ones equally many; four times as many of a points.lmdb that no
+    checksum stands beside.
+    """
+    groups: dict[tuple[str, str, bool], list[Case]] = {}
+    for case in every:
+        # What is not a flipped byte is rare, and each of it counts.
+        groups.setdefault((case.base, case.path, case.kind == "flipped"), []).append(case)
+    chosen: list[Case] = []
+    weights = {key: 4 if key[0] != "closed" and key[1].endswith(POINTS) else 1 for key in groups}
+    for key in sorted(groups, key=lambda key: len(groups[key]) / weights[key]):
+        share = (count - len(chosen)) * weights[key] // sum(weights.values())
+        chosen += chance.sample(groups[key], min(share, len(groups[key])))
+        del weights[key]
+    return chance.sample(chosen, len(chosen))
+
+
+def run(cases: int, *, seed: int, part: int, parts: int, home: Path) -> Outcomes:
+    """
+    Meet so many of all cases, and every one that ends an ordinary opening in the other ways too.
+    """
+    chance = random.Random(seed)
+    bases = make_bases(home / "made")
+    chosen = choose([case for name in BASES for case in cases_of(name, bases[name], chance)], cases, chance)[part::parts]
+    outcomes = Outcomes()
+
+    def go(asked: Sequence[tuple[Case, str]]) -> list[str]:
+        def work(number: int) -> str:
+            case, way = asked[number]
+            return meet(case, bases[case.base], home / "case", way, random.Random(f"{seed} {case} {way}"))
+
+        return list(in_children(len(asked), work))
+
+    first = [(case, "ordinary") for case in chosen]
+    found = go(first)
+    fatal = [case for case, outcome in zip(chosen, found, strict=True) if outcome.startswith("signal")]
+    more = [(case, way) for case in (*fatal, *chosen[::_CHECKED_WAYS]) for way in WAYS[1:]]
+    for (case, way), outcome in zip([*first, *more], [*found, *go(more)], strict=True):
+        name = case.path.rpartition("/")[2]
+        file = name if not name.endswith(".log") else "segment"
+        if outcome.startswith("signal") and way == "ordinary" and name == POINTS:
+            outcomes.fatal.append(str(case))
+            outcome = "ended by LMDB"
+        elif outcome not in ("right", "refused", "short"):
+            outcomes.wrong.append(f"{case} {way}: {outcome}")
+            outcome = "wrong"
+        outcomes.counts[f"{way}/{file}/{outcome}" if way == "ordinary" else f"{way}/{outcome}"] += 1
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--part", default="0/1", help="i/n: every n-th of the cases, from the i-th on")
+    options = parser.parse_args()
+    part, parts = map(int, options.part.split("/"))
+    logging.disable(logging.CRITICAL)
+    memory = Path("/dev/shm")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="vecdb-damage-", dir=memory if os.access(memory, os.W_OK) else None) as home, quick():
+        (Path(home) / "made").mkdir()
+        outcomes = run(options.cases, seed=options.seed, part=part, parts=parts, home=Path(home))
+    print(f"seed {options.seed}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print(json.dumps({"counts": dict(sorted(outcomes.counts.items())), "wrong": outcomes.wrong, "fatal": outcomes.fatal}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
