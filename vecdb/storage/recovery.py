@@ -32,8 +32,8 @@ from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
 
+INDEXES_NAME = "INDEXES"
 COLLECTION = re.compile(r"c-(\d+)")
-_GENERATION = re.compile(r"gen-\d+")
 FIRST_GENERATION = 1
 FIRST_LSN = 1
 
@@ -131,15 +131,6 @@ def generation_directory(directory: Path, generation: int) -> Path:
     Return where a generation of a collection's files is.
     """
     return directory / f"gen-{generation}"
-
-
-def remove_other_generations(directory: Path, generation: int) -> None:
-    """
-    Remove what a compaction that was cut has left: the generation it was making, or the one it had replaced.
-    """
-    for name in files.list_directory(directory):
-        if _GENERATION.fullmatch(name) and name != f"gen-{generation}":
-            remove_tree(directory / name)
 
 
 def written_but_unnamed(path: Path, catalog: Catalog) -> list[int]:
