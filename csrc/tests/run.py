@@ -31,6 +31,7 @@ KINDS = {
     "tsan": ["-O1", "-DVECDB_SANITIZED", "-fsanitize=thread"],
     "warnings": ["-fsyntax-only", *WARNINGS],
 }
+ENDED = "FAILED: the process ended\n"
 OFTEN = 5  # so many files have to include a standard header to have it precompiled
 
 
@@ -110,31 +111,44 @@ def build(compiler: str, kind: str, include: str, directory: Path) -> Path:
 def run_share(executable: Path, names: Iterator[str]) -> list[str]:
     """
     Run tests in one process, each as soon as the one before is done, until there are no more; return those that failed.
+
+    A test that ends the process has failed, and another process goes on.
     """
     failed: list[str] = []
-    command = [str(executable), "--asked"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        for name in names:
-            child.stdin.write(name + "\n")
-            lines = []
-            for line in child.stdout:
-                lines.append(line)
-                if line.startswith(("ok    ", "FAILED")) and line.split()[-1] == name:
+    for first in names:
+        name: str | None = first
+        command = [str(executable), "--asked"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        ) as child:
+            while name is not None:
+                lines = ask(child, name)
+                print("".join(lines), end="", flush=True)
+                if not lines[-1].startswith("ok"):
+                    failed.append(name)
+                if lines[-1] == ENDED:
                     break
-            else:
-                lines.append(f"FAILED  {name}: the process ended in it\n")
-            print("".join(lines), end="", flush=True)
-            if not lines[-1].startswith("ok"):
-                failed.append(name)
-            if child.poll() is not None:
-                break
-        rest, _ = child.communicate()
-    if child.returncode != 0 and not failed:
-        failed.append(f"(at the end of a process, with status {child.returncode})")
-    print(rest, end="", flush=True)
+                name = next(names, None)
+            rest, _ = child.communicate()
+        if child.returncode != 0 and not failed:
+            failed.append(f"(at the end of a process, with status {child.returncode})")
+        print(rest, end="", flush=True)
     return failed
+
+
+def ask(child: subprocess.Popen[str], name: str) -> list[str]:
+    """
+    Have a process run a test and return what it prints, the outcome in the last line: ENDED where it ended before.
+    """
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(name + "\n")
+    lines = []
+    for line in child.stdout:
+        lines.append(line)
+        if line.startswith(("ok    ", "FAILED")) and line.split()[-1] == name:
+            return lines
+    return [*lines, ENDED]
 
 
 def run_all(executable: Path, kind: str, part: str) -> int:
