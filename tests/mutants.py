@@ -3,7 +3,8 @@ Mutants of the storage layer: each lacks one sync, one rename, one test of a che
 is run against the tests until one fails.
 
 By hand: `python tests/mutants.py` runs all, `--list` names them, `--only PART` runs those whose names contain PART; `--table` writes
-Markdown. Exit status 1 when a mutant survives. Each is a copy of the package in a directory of its own; the checkout is not touched.
+Markdown. Exit status 1 when a mutant survives. Each is a copy of the package and the tests in a directory of
+its own; the checkout is not touched.
 """
 
 from __future__ import annotations
@@ -116,18 +117,23 @@ def killer_of(mutant: Mutant, tests: list[str]) -> str | None:
     Return the first test that fails with a mutant, or None when all pass.
     """
     with tempfile.TemporaryDirectory() as home:
-        shutil.copytree(PACKAGE, Path(home) / "vecdb", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("vecdb", "tests", "benchmarks"):
+            shutil.copytree(ROOT / name, Path(home) / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("conftest.py", "pyproject.toml"):
+            shutil.copy(ROOT / name, home)
         target = Path(home) / "vecdb" / mutant.file
         data = target.read_bytes()
         target.write_bytes(data[: mutant.start] + mutant.instead.encode() + data[mutant.end :])
         environment = {**os.environ, "PYTHONPATH": home, "PYTHONDONTWRITEBYTECODE": "1"}
         options = ["-x", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE"]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *tests], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "pytest", *options, *tests], cwd=home, env=environment, capture_output=True, text=True, check=False
         )
     if done.returncode == 0:
         return None
     failed = re.search(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)", done.stdout, re.MULTILINE)
+    if failed is None and done.returncode < 0:
+        return f"a process that signal {-done.returncode} ended"
     if failed is None:
         raise RuntimeError(f"{mutant.name}: pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return failed.group(1)
