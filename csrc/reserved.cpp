@@ -43,16 +43,30 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // Below this, huge pages would cost a small collection more memory than they save time.
 constexpr std::size_t kHugeFrom = std::size_t{8} << 20;
 
-std::size_t page_size() {
-  static const std::size_t size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
+
+// The size of a file, which must have so many bytes.
+std::size_t checked_size(int fd, std::size_t bytes) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) {
+    throw Error(Code::storage_error, std::string("the file of vectors cannot be examined (") + std::strerror(errno) + ")");
+  }
+  const std::size_t size = static_cast<std::size_t>(status.st_size);
+  if (size < bytes) {
+    throw Error(Code::corruption, "the file of vectors has " + std::to_string(size) + " bytes, expected at least " + std::to_string(bytes) +
+                                      "; restore it from a backup");
+  }
   return size;
 }
-
-std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
 
 std::uint8_t* at(void* base, std::size_t byte) { return static_cast<std::uint8_t*>(base) + byte; }
 
 }  // namespace
+
+std::size_t page_size() {
+  static const std::size_t size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return size;
+}
 
 void advise_huge_pages(void* start, std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
@@ -116,23 +130,43 @@ void Reservation::commit(std::size_t bytes) {
 void Reservation::show_file(int fd, std::size_t bytes) {
   if (bytes <= usable_) return;
   check_room(bytes);
-  struct stat status;
-  if (fstat(fd, &status) != 0) {
-    throw Error(Code::storage_error, std::string("the file of vectors cannot be examined (") + std::strerror(errno) + ")");
-  }
-  const std::size_t file_bytes = static_cast<std::size_t>(status.st_size);
-  if (file_bytes < bytes) {
-    throw Error(Code::corruption, "the file of vectors has " + std::to_string(file_bytes) + " bytes, expected at least " +
-                                      std::to_string(bytes) + "; restore it from a backup");
-  }
+  const std::size_t file_bytes = checked_size(fd, bytes);
   // All of the file is shown, also what is written later, so that a growing file needs few mappings.
   const std::size_t whole_pages = std::min(file_bytes / page_size() * page_size(), reserved_);
   const std::size_t wanted = std::max(round_up(bytes, page_size()), whole_pages);
-  if (mmap(at(base_, usable_), wanted - usable_, PROT_READ, MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(usable_)) == MAP_FAILED) {
-    throw Error(Code::storage_error, "the system refused to map " + std::to_string(wanted - usable_) + " bytes of the file of vectors (" +
+  map_file(fd, usable_, wanted);
+  usable_ = wanted;
+}
+
+void Reservation::end_file(std::size_t bytes) {
+  if (bytes % page_size() != 0 || bytes > usable_) {
+    throw Error(Code::invalid_argument, "memory is to follow " + std::to_string(bytes) + " bytes of a file, of which " +
+                                            std::to_string(usable_) + " are shown: expected whole pages of " + std::to_string(page_size()) +
+                                            " bytes");
+  }
+  if (bytes == usable_) return;
+  if (mmap(at(base_, bytes), usable_ - bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+    throw Error(Code::out_of_memory, "the system refused to reserve " + std::to_string(usable_ - bytes) +
+                                         " bytes behind the file of vectors (" + std::strerror(errno) +
+                                         "); free memory or close collections");
+  }
+  usable_ = bytes;
+}
+
+void Reservation::put_file(int fd, std::size_t first, std::size_t last) {
+  if (first % page_size() != 0 || last % page_size() != 0 || first > last || last > usable_) {
+    throw Error(Code::internal, "bytes " + std::to_string(first) + " to " + std::to_string(last) + " of a file are to take the place of " +
+                                    std::to_string(usable_) + " in memory; please report this");
+  }
+  checked_size(fd, last);
+  if (first < last) map_file(fd, first, last);
+}
+
+void Reservation::map_file(int fd, std::size_t first, std::size_t last) {
+  if (mmap(at(base_, first), last - first, PROT_READ, MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(first)) == MAP_FAILED) {
+    throw Error(Code::storage_error, "the system refused to map " + std::to_string(last - first) + " bytes of the file of vectors (" +
                                          std::strerror(errno) + ")");
   }
-  usable_ = wanted;
 }
 
 }  // namespace vecdb

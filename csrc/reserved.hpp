@@ -9,6 +9,9 @@
 
 namespace vecdb {
 
+// The size of a page of this machine.
+std::size_t page_size();
+
 // Ask for huge pages wherever a whole one fits in [start, start + bytes).
 void advise_huge_pages(void* start, std::size_t bytes);
 
@@ -29,11 +32,18 @@ class Reservation {
 
   // Make at least the first bytes bytes usable. Throws Error capacity past the reservation.
   void commit(std::size_t bytes);
-  // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit is never called.
+  // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit was not called.
   void show_file(int fd, std::size_t bytes);
+  // Show no more than the first bytes of the file: memory follows them, by commit. Throws Error invalid_argument where they end
+  // within a page.
+  void end_file(std::size_t bytes);
+  // Show [first, last) of the file in place of memory. REQUIRES that both are ends of pages within it, and that the file's bytes are the
+  // memory's: whoever reads meanwhile sees either.
+  void put_file(int fd, std::size_t first, std::size_t last);
 
  private:
   void check_room(std::size_t bytes) const;
+  void map_file(int fd, std::size_t first, std::size_t last);
 
   void* base_ = nullptr;
   std::size_t reserved_ = 0;

@@ -111,8 +111,9 @@ void vecdb_index_destroy(vecdb_index* index);
 vecdb_status vecdb_index_set_threads(vecdb_index* index, uint32_t threads);
 
 /* Rows are stored before the change that uses them: either appended to anonymous memory, or, for a field backed by a
- * file, written to the file by the caller and then mapped. One field uses one of the two for its whole life.
- * Row r is the r-th present vector in offset order. map_rows maps rows [0, rows) of fd (which may be closed after). */
+ * file, written to the file by the caller and then mapped. Row r is the r-th present vector in offset order. map_rows maps rows
+ * [0, rows) of fd (which may be closed after). Behind mapped rows that end with a page, rows may be appended, once and for all: a later
+ * map_rows then shows as many of those as fill pages from the file, which must hold the same, and gives their memory back. */
 vecdb_status vecdb_index_append_rows(vecdb_index* index, uint32_t field, const float* rows, uint64_t count);
 vecdb_status vecdb_index_map_rows(vecdb_index* index, uint32_t field, int32_t fd, uint64_t rows);
 

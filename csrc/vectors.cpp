@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <string>
 
 #include "crc32c.hpp"
@@ -77,13 +78,10 @@ Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
       inverse_norms_(metric == Metric::cosine ? kMaxRows : 1),
       codes_(coding == Coding::none ? nullptr : std::make_unique<Codes>(dim, metric)) {}
 
-void Vectors::claim(Source source) {
-  if (source_ == Source::none) source_ = source;
-  if (source_ != source) {
-    throw Error(Code::invalid_argument, source == Source::file
-                                            ? "rows of this field were appended to memory, so no file can be mapped"
-                                            : "rows of this field are mapped from a file; write to the file, then map it");
-  }
+std::uint64_t Vectors::rows_of_pages(std::uint64_t rows) const {
+  const std::uint64_t row_bytes = std::uint64_t{dim_} * sizeof(float);
+  const std::uint64_t step = page_size() / std::gcd<std::uint64_t, std::uint64_t>(page_size(), row_bytes);
+  return rows / step * step;
 }
 
 void Vectors::check_total(std::uint64_t total) const {
@@ -93,16 +91,27 @@ void Vectors::check_total(std::uint64_t total) const {
 }
 
 void Vectors::append(const float* rows, std::uint64_t count) {
-  claim(Source::memory);
   const std::uint64_t before = rows_.load(std::memory_order_relaxed);
   check_total(count);
   const std::uint64_t total = before + count;
   check_total(total);
-  pages_.commit(total * dim_ * sizeof(float));
+  if (source_ == Source::file) {
+    pages_.end_file(bytes_of(before));
+    rows_of_file_ = before;
+    source_ = Source::file_then_memory;
+  }
+  if (source_ == Source::none) source_ = Source::memory;
+  pages_.commit(bytes_of(total));
   if (metric_ == Metric::cosine) inverse_norms_.grow(total);
   if (codes_ != nullptr) codes_->grow(total);
   float* const start = static_cast<float*>(pages_.base());
-  if (count > 0) std::memcpy(start + before * dim_, rows, count * dim_ * sizeof(float));
+  if (count > 0) std::memcpy(start + before * dim_, rows, bytes_of(count));
+  if (source_ == Source::file_then_memory) {
+    // Made ready block by block, as those of the file are: a block may hold rows of both.
+    ready_.grow((total + block_mask_) >> block_shift_);
+    rows_.store(static_cast<Row>(total), std::memory_order_release);
+    return;
+  }
   derive(static_cast<Row>(before), static_cast<Row>(total));
   // First, so that whoever sees the new count finds the rows ready.
   all_ready_.store(static_cast<Row>(total), std::memory_order_release);
@@ -110,13 +119,22 @@ void Vectors::append(const float* rows, std::uint64_t count) {
 }
 
 void Vectors::map(int fd, std::uint64_t rows) {
-  claim(Source::file);
+  if (source_ == Source::memory)
+    throw Error(Code::invalid_argument, "rows of this field were appended to memory, so no file can be mapped");
   check_total(rows);
+  if (source_ == Source::file_then_memory) {
+    const std::uint64_t last = rows_of_pages(std::min<std::uint64_t>(rows, rows_.load(std::memory_order_relaxed)));
+    if (last <= rows_of_file_) return;
+    pages_.put_file(fd, bytes_of(rows_of_file_), bytes_of(last));
+    rows_of_file_ = last;
+    return;
+  }
+  source_ = Source::file;
   if (rows < rows_.load(std::memory_order_relaxed)) {
     throw Error(Code::invalid_argument, std::to_string(rows) + " rows are to be mapped, fewer than the " + std::to_string(this->rows()) +
                                             " that are mapped already");
   }
-  pages_.show_file(fd, rows * dim_ * sizeof(float));
+  pages_.show_file(fd, bytes_of(rows));
   if (metric_ == Metric::cosine) inverse_norms_.grow(rows);
   if (codes_ != nullptr) codes_->grow(rows);
   ready_.grow((rows + block_mask_) >> block_shift_);

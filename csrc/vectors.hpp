@@ -72,10 +72,11 @@ class Vectors {
   // Rows stored so far.
   Row rows() const { return rows_.load(std::memory_order_acquire); }
 
-  // Store count rows after the last. REQUIRES that map is never called.
+  // Store count rows after the last. Rows of a file may come before them where these end with a page.
   void append(const float* rows, std::uint64_t count);
-  // Show rows [0, rows) of the file; fd may be closed after. A later call shows more of the same file.
-  // REQUIRES that append is never called, and that the rows are written already.
+  // Show rows [0, rows) of the file; fd may be closed after. A later call shows more of the same file. Where rows were appended behind
+  // those of the file, as many of them as fill pages are shown from the file instead, which must hold the same.
+  // REQUIRES that append was not called before the first, and that the rows are written already.
   void map(int fd, std::uint64_t rows);
   // Expect these checksums of blocks [0, blocks), compared before a block's first use; other blocks are trusted.
   void expect_checksums(const std::uint32_t* crcs, std::uint64_t blocks);
@@ -165,7 +166,7 @@ class Vectors {
   // Rows of a block that may be used, counted from its first: 0 until the block is first touched.
   using ReadyRows = std::atomic<std::uint32_t>;
 
-  enum class Source { none, memory, file };
+  enum class Source { none, memory, file, file_then_memory };
 
   const float* start(Row row) const { return values_ + static_cast<std::size_t>(row) * dim_; }
   void prepare(Row row) const {
@@ -224,7 +225,9 @@ class Vectors {
   void advance_all_ready() const;
   void check_block(std::uint64_t block) const;
   void derive(Row first, Row last) const;
-  void claim(Source source);
+  std::size_t bytes_of(std::uint64_t rows) const { return rows * dim_ * sizeof(float); }
+  // The most rows of so many that end with a page.
+  std::uint64_t rows_of_pages(std::uint64_t rows) const;
   void check_total(std::uint64_t total) const;
 
   const std::uint32_t dim_;
@@ -236,6 +239,7 @@ class Vectors {
   const std::size_t prefetch_bytes_;
   const std::size_t early_bytes_;
   Source source_ = Source::none;
+  std::uint64_t rows_of_file_ = 0;  // where memory follows
   Reservation pages_;
   const float* const values_;
   std::atomic<Row> rows_{0};

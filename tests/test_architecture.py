@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._handle"},
     {"vecdb._scroll", "vecdb._facet", "vecdb._recommend", "vecdb._groups"},
     {"vecdb._scan"},
-    {"vecdb._assemble", "vecdb._query", "vecdb._results", "vecdb._compacting", "vecdb._verifying"},
+    {"vecdb._assemble", "vecdb._query", "vecdb._results", "vecdb._compacting", "vecdb._refreshing", "vecdb._verifying"},
     {"vecdb._state"},
     {"vecdb._declared", "vecdb._block"},
     {"vecdb._contents"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vecdb.index import CoreIndex
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import FieldSpec, read_manifest
 from vecdb.storage.memory import MemoryStore
+from vecdb.storage.reader import ReaderStore
 from vecdb.types import VectorConfig
 
 MAX_DIM = 65536
@@ -143,17 +144,34 @@ def memory_state(name: str, fields: Sequence[FieldSpec], metadata: dict[str, Any
     return state
 
 
-def disk_state(name: str, directory: Path, *, durability: str, threads: int, writable: bool) -> CollectionState:
+def disk_state(name: str, directory: Path, *, durability: str, threads: int) -> CollectionState:
     """
     Return the state of a collection on disk, recovered.
     """
-    manifest = read_manifest(directory / "MANIFEST", for_writing=writable)
+    manifest = read_manifest(directory / "MANIFEST")
     core = CoreIndex(manifest.fields, threads=0)
     loader = CoreLoader(core, len(manifest.fields))
     write_lock = threading.RLock()
     try:
         store = DiskStore.open(directory, durability=durability, write_lock=write_lock, load=loader, graphs=loader)
-        state = CollectionState(name, manifest.fields, manifest.metadata, loader, store, write_lock, writable=writable, threads=threads)
+        state = CollectionState(name, manifest.fields, manifest.metadata, loader, store, write_lock, writable=True, threads=threads)
+        state.start()
+    except BaseException:
+        core.close()
+        raise
+    return state
+
+
+def reader_state(name: str, directory: Path, *, threads: int, exclude_writers: Callable[[], None]) -> CollectionState:
+    """
+    Return the state of a collection that another process may write; `exclude_writers` as in `open_reading`.
+    """
+    manifest = read_manifest(directory / "MANIFEST", for_writing=False)
+    core = CoreIndex(manifest.fields, threads=0)
+    loader = CoreLoader(core, len(manifest.fields))
+    try:
+        store = ReaderStore.open(directory, manifest, load=loader, exclude_writers=exclude_writers)
+        state = CollectionState(name, manifest.fields, manifest.metadata, loader, store, threading.RLock(), writable=False, threads=threads)
         state.start()
     except BaseException:
         core.close()

@@ -19,10 +19,11 @@ from vecdb._progress import progress_bar
 from vecdb._state import CollectionState
 from vecdb.errors import AlreadyExists, InternalError, InvalidArgument, MissingDatabase, StorageError
 from vecdb.storage import files
-from vecdb.storage.backup import DiskPin, MemoryPin
+from vecdb.storage.backup import DiskPin, MemoryPin, ReaderPin
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, Manifest, write_catalog
 from vecdb.storage.memory import MemoryStore
+from vecdb.storage.reader import ReaderStore
 from vecdb.storage.recovery import remove_tree
 
 
@@ -83,11 +84,11 @@ def _hold(live: LiveDatabase, held: ExitStack) -> tuple[dict[str, CollectionStat
                 return states, catalog
 
 
-def _pin(live: LiveDatabase, states: dict[str, CollectionState], held: ExitStack) -> dict[str, DiskPin | MemoryPin]:
+def _pin(live: LiveDatabase, states: dict[str, CollectionState], held: ExitStack) -> dict[str, DiskPin | MemoryPin | ReaderPin]:
     """
     Fix one moment of all collections: with every writer held, nothing queued, everything committed.
     """
-    pins: dict[str, DiskPin | MemoryPin] = {}
+    pins: dict[str, DiskPin | MemoryPin | ReaderPin] = {}
     with ExitStack() as still:
         for state in states.values():
             if isinstance(state.store, DiskStore):
@@ -97,9 +98,12 @@ def _pin(live: LiveDatabase, states: dict[str, CollectionState], held: ExitStack
         for name, state in states.items():
             state.check_open()
             state.settle()
+            pin: DiskPin | MemoryPin | ReaderPin
             if isinstance(state.store, DiskStore):
                 state.store.commit_all()
-                pin: DiskPin | MemoryPin = DiskPin(state.store)
+                pin = DiskPin(state.store)
+            elif isinstance(state.store, ReaderStore):
+                pin = ReaderPin(state.store)  # it stays as it is: a refresh waits
             elif isinstance(state.store, MemoryStore):
                 with state.apply_lock:
                     pin = MemoryPin(state.store)
@@ -110,12 +114,12 @@ def _pin(live: LiveDatabase, states: dict[str, CollectionState], held: ExitStack
     return pins
 
 
-def _write(pin: DiskPin | MemoryPin, directory: Path, state: CollectionState, advance: Callable[[int], None]) -> None:
+def _write(pin: DiskPin | MemoryPin | ReaderPin, directory: Path, state: CollectionState, advance: Callable[[int], None]) -> None:
     def done(count: int) -> None:
         state.check_open()
         advance(count)
 
-    if isinstance(state.store, DiskStore):
+    if isinstance(state.store, (DiskStore, ReaderStore)):
         pin.write(directory, state.store.manifest, OldCore(state), done)
     else:
         pin.write(directory, Manifest(os.urandom(16), state.fields, state.metadata, now()), OldCore(state), done)

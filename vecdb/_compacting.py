@@ -90,5 +90,4 @@ def _compact(state: CollectionState, core: CoreIndex, advance: Any) -> None:
             compaction.follow(apply)
             compaction.commit()
             with state.apply_lock:
-                compaction.install()
-                state.move_to(contents)
+                state.move_to(contents, compaction.install)

@@ -4,7 +4,7 @@ A live database: what all handles on one directory in this process share.
 Invariant: the catalog names exactly the collections that exist; what it does not name is no collection. One thread a live database on disk
 drives checkpoints and the log's idle records; it starts with the first collection that is opened.
 
-Threads: its lock guards the catalog and the table of open collections.
+Threads: its lock guards the catalog and the table of open collections. Lock order: refreshing, lock, those of a collection.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vecdb._assemble import disk_state, memory_state
+from vecdb._assemble import disk_state, memory_state, reader_state
 from vecdb._background import BackgroundThread, rest
 from vecdb._forked import track
 from vecdb._query import Queries
+from vecdb._refreshing import refresh
 from vecdb._state import CollectionState
 from vecdb._verifying import verify
-from vecdb.errors import AlreadyExists, Closed, Forked, InvalidArgument, NotFound, VecdbError
+from vecdb.errors import AlreadyExists, Closed, Corruption, Forked, InvalidArgument, NotFound, StorageError, VecdbError
 from vecdb.storage import files
 from vecdb.storage.disk import DiskStore
 from vecdb.storage.framing import Catalog, FieldSpec, Manifest, read_catalog, write_catalog
-from vecdb.storage.lock import WriterLock
+from vecdb.storage.lock import FileLock, SharedLock
 from vecdb.storage.recovery import remove_tree
 from vecdb.storage.verify import raise_if_damaged
 from vecdb.types import Report
@@ -58,7 +59,9 @@ class LiveDatabase:
     The shared part of a database; `path` is None when it is kept in memory.
     """
 
-    def __init__(self, path: Path | None, *, durability: str, threads: int, lock: WriterLock | None, writable: bool) -> None:
+    def __init__(
+        self, path: Path | None, *, durability: str, threads: int, lock: FileLock | None, writable: bool, timeout: float = 0.0
+    ) -> None:
         self.path = path
         self.durability = durability
         self.threads = threads
@@ -67,8 +70,10 @@ class LiveDatabase:
         self.report: Report | None = None
         self.key: tuple[int, int] | None = None
         self.lock = threading.RLock()
-        self._writer_lock = lock
-        self._catalog = read_catalog(path / CATALOG_NAME) if path is not None else Catalog()
+        self._lock = lock
+        self._timeout = timeout
+        self._refreshing = threading.Lock()
+        self._catalog = self._read_catalog() if path is not None else Catalog()
         self._open: dict[str, OpenCollection] = {}
         self._stop = threading.Event()
         self._ticker: BackgroundThread | None = None
@@ -109,12 +114,71 @@ class LiveDatabase:
                         f"no collection {name!r} in {self.path or ':memory:'} (there: {known}): create it with create_collection"
                     )
                 directory = self.path / f"c-{number}"
-                found = OpenCollection(
-                    disk_state(name, directory, durability=self.durability, threads=self.threads, writable=self.writable)
-                )
+                if self.writable:
+                    found = OpenCollection(disk_state(name, directory, durability=self.durability, threads=self.threads))
+                else:
+                    found = OpenCollection(self._reader_state(name, directory))
                 self._open[name] = found
                 self._start_ticker()
             return found
+
+    def _reader_state(self, name: str, directory: Path) -> CollectionState:
+        try:
+            return reader_state(name, directory, threads=self.threads, exclude_writers=self._exclude_writers)
+        except (StorageError, Corruption):
+            if self._read_catalog().names.get(name) == self._catalog.names.get(name):
+                raise
+            raise NotFound(f"collection {name!r} was dropped by another process since: call refresh() on the database") from None
+
+    def _exclude_writers(self) -> None:
+        """
+        Keep writers out for as long as the database is open, on behalf of a reader that may not write LMDB's table of readers.
+        """
+        assert self.path is not None
+        if self._lock is None:
+            why = "this process may not write to it, as a reader beside a writer has to"
+            self._lock = SharedLock.exclude_writers(self.path, timeout=self._timeout, why=why)
+
+    def _read_catalog(self) -> Catalog:
+        assert self.path is not None
+        return read_catalog(self.path / CATALOG_NAME)
+
+    def refresh(self) -> bool:
+        """
+        Move every open collection, and the catalog, on to what the writer has written by now; return whether there was something new.
+        """
+        self.check()
+        if self.path is None or self.writable:
+            return False
+        with self._refreshing:
+            new = self._take_catalog()
+            failures: list[VecdbError] = []
+            for name, opened in tuple(self._open.items()):
+                try:
+                    new |= refresh(opened.state)
+                except (StorageError, Corruption) as error:
+                    # Of a collection that is being dropped, the files go one by one.
+                    if self._take_catalog() and self._open.get(name) is not opened:
+                        new = True
+                    else:
+                        failures.append(error)
+            if failures:
+                raise failures[0]
+            return new
+
+    def _take_catalog(self) -> bool:
+        """
+        Take over the catalog as it is now, and close the collections that it does not name any more; return whether it was another.
+        """
+        catalog = self._read_catalog()
+        with self.lock:
+            self.check()
+            before, self._catalog = self._catalog, catalog
+            gone = [name for name in self._open if catalog.names.get(name) != before.names.get(name)]
+            closing = [self._open.pop(name).state for name in gone]
+        for state in closing:
+            state.close()
+        return catalog != before
 
     def create(self, name: str, fields: Sequence[FieldSpec], metadata: dict[str, Any]) -> OpenCollection:
         """
@@ -243,8 +307,8 @@ class LiveDatabase:
                     opened.state.close()
                 except VecdbError as error:
                     failures.append(error)
-            if self._writer_lock is not None:
-                self._writer_lock.release()
+            if self._lock is not None:
+                self._lock.release()
         if failures:
             raise failures[0]
 

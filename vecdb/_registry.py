@@ -27,7 +27,7 @@ from vecdb.errors import AlreadyExists, InvalidArgument, MissingDatabase, Storag
 from vecdb.storage import files
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import Catalog, write_catalog
-from vecdb.storage.lock import LOCK_NAME, WriterLock
+from vecdb.storage.lock import LOCK_NAME, SharedLock, WriterLock
 from vecdb.storage.recovery import remove_tree
 from vecdb.storage.salvage import salvage_database
 from vecdb.storage.verify import verify_database
@@ -76,6 +76,8 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 known.verify()
             known.handles += 1
             return known
+        if mode == "r":
+            return _known(path, _open_reading(path, durability, timeout=timeout, threads=threads, verify=verify))
         created = _prepare(path, mode, salvage=salvage)
         if mode == "x" and not created and files.exists(path / CATALOG_NAME):
             raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
@@ -88,17 +90,38 @@ def attach(path: Path, *, mode: str, durability: str | None, timeout: float, thr
                 raise AlreadyExists(f"{path} is a database: mode='x' wants a path that does not exist")
             elif verify:
                 verify_database(path)
-            live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=mode != "r")
+            live = LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=lock, writable=True)
             live.report = report
-            if live.writable:
-                live.remove_leftovers()
+            live.remove_leftovers()
         except BaseException:
             lock.release()
             raise
-        live.handles = 1
-        live.key = _identity(path)
-        _live[live.key] = live
-        return live
+        return _known(path, live)
+
+
+def _known(path: Path, live: LiveDatabase) -> LiveDatabase:
+    """
+    Enter a database that was opened.
+    """
+    live.handles = 1
+    live.key = _identity(path)
+    _live[live.key] = live
+    return live
+
+
+def _open_reading(path: Path, durability: str | None, *, timeout: float, threads: int, verify: bool) -> LiveDatabase:
+    """
+    Return a database that another process may write. Every byte can be checked only while none does.
+    """
+    _prepare(path, "r", salvage=False)
+    if verify:
+        still = SharedLock.exclude_writers(path, timeout=timeout, why="verify=True reads what a writer changes")
+        try:
+            verify_database(path)
+        finally:
+            if still is not None:
+                still.release()
+    return LiveDatabase(path, durability=durability or "fsync", threads=threads, lock=None, writable=False, timeout=timeout)
 
 
 def detach(live: LiveDatabase) -> None:

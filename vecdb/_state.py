@@ -208,18 +208,23 @@ class CollectionState:
                 raise
             self._epoch += 1
 
-    def move_to(self, contents: Contents) -> None:
+    def move_to(self, contents: Contents, install: Callable[[], None]) -> None:
         """
-        Read and write other contents from now on: the same points, numbered anew. REQUIRES: the write lock, nothing queued, the apply lock.
+        Read and write other contents from now on, numbered anew; `install` has the store do so. REQUIRES: the write lock, nothing queued,
+        the apply lock.
         """
-        contents.wide_ids |= self.contents.wide_ids
-        self.contents = contents
-        self.declared.move_to(contents)
-        self._overlay = Overlay(self.store)  # what calls that are on their way out still have in the old one is applied
-        self._next_offset = self.store.next_offset
-        # Nothing is known of what changed: every read that crosses this is repeated.
+        # Nothing is known of what changed: every read that crosses this is repeated, and also one that ends between two of its steps.
         self._changed.clear()
-        self._epoch += 2
+        self._epoch += 1
+        try:
+            install()
+            contents.wide_ids |= self.contents.wide_ids
+            self.contents = contents
+            self.declared.move_to(contents)
+            self._overlay = Overlay(self.store)  # what calls that are on their way out still have in the old one is applied
+            self._next_offset = self.store.next_offset
+        finally:
+            self._epoch += 1
 
     # ---- reading ----
 
@@ -306,6 +311,8 @@ class CollectionState:
             read_only=self.store.read_only_reason,
             dead_in_graph=sum(field.dead_in_graph for field in fields),
             unreachable=sum(field.unreachable for field in fields),
+            readers=store.readers,
+            readers_behind=store.readers_behind,
         )
 
     def close(self) -> None:

@@ -222,14 +222,18 @@ class Database:
         """
         Move a read-only handle on to the writer's newest state; return whether there was something new.
 
-        A handle that writes, or shares its process with the writer, is always at the newest state.
+        Collection objects move along, all handles on the database in this process do; a collection that was dropped raises Closed. Every
+        write that was acknowledged before is seen, each whole. It may be called for each request, beside searches of other threads:
+        where nothing is new it costs some system calls, and otherwise what was written since; only a reader that was left behind by more
+        than a checkpoint, or by a compaction, opens the collection anew, while the old state serves. A handle that writes, or shares its
+        process with the writer, is always at the newest state. Raises StorageError, Corruption; an older state is then shown, as whole.
 
         >>> import vecdb
         >>> vecdb.open(":memory:").refresh()
         False
         """
         self._check()
-        return False
+        return self._live.refresh()
 
     def close(self) -> None:
         """
@@ -338,7 +342,8 @@ def open(
     """
     Open a database, created if absent, and return a handle on it.
 
-    `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, "x" must create.
+    `path`: a directory, or ":memory:" to keep everything in RAM. `mode`: "a" reads and writes, "r" only reads, also beside a writer in
+    another process, at one state until `Database.refresh`; "x" must create.
     `durability`: "fsync" (default) survives power loss, "os" only the death of the process. `timeout`: seconds to wait for another
     process's lock, then Locked. `threads`: for indexing and batch searches, default all usable cores or $VECDB_NUM_THREADS. `verify=True`
     checks every byte before anything is opened, as `Collection.verify` does, and raises Corruption that names what is damaged.

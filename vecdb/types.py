@@ -199,7 +199,9 @@ class CollectionInfo:
     `tail` counts vectors that the graph does not cover yet (they are scanned exactly); `deleted` the replaced and deleted points whose
     space a compaction would give back, `dead_in_graph` those that graphs still hold, and `unreachable` the vectors that no path in a
     graph led to when that was last looked at (0 once `wait_indexed` returned); `bytes` is the memory of each part of the index and the
-    size of each kind of file; `wal` the log's position; `indexes` the payload keys that are indexed now.
+    size of each kind of file; `wal` the log's position; `indexes` the payload keys that are indexed now; `readers` the states that readers
+    in other processes keep of the payload file, `readers_behind` the checkpoints since the oldest of them: until those readers refresh or
+    close, the file grows instead of using space again.
     """
 
     name: str
@@ -213,6 +215,8 @@ class CollectionInfo:
     read_only: str | None = None
     dead_in_graph: int = 0
     unreachable: int = 0
+    readers: int = 0
+    readers_behind: int = 0
 
     def __str__(self) -> str:
         """

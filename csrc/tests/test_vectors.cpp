@@ -188,9 +188,9 @@ TEST(a_file_shorter_than_its_rows_is_corruption_not_a_crash) {
   CHECK_THROWS(Code::invalid_argument, vectors.map(file.fd(), 3));
 }
 
-TEST(one_field_lives_in_memory_or_in_a_file_not_in_both) {
+TEST(rows_of_memory_come_after_those_of_a_file_and_only_where_a_page_ends) {
   const TemporaryFile file;
-  file.resize(4096);
+  file.resize(4 * page_size());
   const float row[] = {1.0F, 2.0F};
   Vectors memory(2, Metric::l2), mapped(2, Metric::l2);
   memory.append(row, 1);
@@ -198,6 +198,46 @@ TEST(one_field_lives_in_memory_or_in_a_file_not_in_both) {
   CHECK_THROWS(Code::invalid_argument, memory.map(file.fd(), 1));
   CHECK_THROWS(Code::invalid_argument, mapped.append(row, 1));
   CHECK_THROWS(Code::invalid_argument, mapped.overwrite(0, row));
+  mapped.map(file.fd(), page_size() / sizeof row);
+  mapped.append(row, 1);
+  CHECK_EQUAL(2.0F, mapped.row(static_cast<Row>(page_size() / sizeof row))[1]);
+  CHECK_THROWS(Code::invalid_argument, mapped.overwrite(0, row));
+}
+
+TEST(rows_behind_a_file_are_those_that_were_appended_whatever_is_written_there) {
+  std::mt19937_64 random = seeded("behind", 27);
+  const std::uint32_t dim = 96;  // 384 bytes: 32 rows end with a page of 4096 bytes
+  const Row step = static_cast<Row>(page_size() / 128), total = 10 * step + 7;
+  const std::vector<float> rows = normal_values(random, total * dim), values = normal_values(random, dim);
+  const std::vector<float> noise(rows.size(), 7.0F);
+  const std::vector<std::uint32_t> crcs = block_checksums(rows, dim);
+  for (const Metric metric : {Metric::cosine, Metric::l2}) {
+    const TemporaryFile file;
+    file.write_at(0, noise.data(), noise.size() * sizeof(float));
+    file.write_at(0, rows.data(), 2 * step * dim * sizeof(float));
+    Vectors memory(dim, metric), mixed(dim, metric);
+    memory.append(rows.data(), total);
+    const Query query(values.data(), dim, metric);
+    mixed.map(file.fd(), 2 * step);
+    mixed.expect_checksums(crcs.data(), 2 * step / rows_per_block(dim));
+    Row before = 2 * step;
+    for (const Row end : {before + 1, 5 * step + 3, total}) {
+      mixed.append(rows.data() + before * dim, end - before);
+      CHECK_EQUAL(end, mixed.rows());
+      for (Row row = before / 2; row < end; ++row) CHECK_EQUAL(memory.distance(query, row), mixed.distance(query, row));
+      before = end;
+    }
+    mixed.verify_all();
+    // The file has caught up: its pages take the place of memory, and nothing else changes.
+    file.write_at(0, rows.data(), rows.size() * sizeof(float));
+    for (const Row end : {Row{1}, 3 * step + 5, total}) {
+      mixed.map(file.fd(), end);
+      CHECK_EQUAL(total, mixed.rows());
+      for (Row row = 0; row < total; ++row) CHECK_EQUAL(memory.distance(query, row), mixed.distance(query, row));
+    }
+    mixed.append(rows.data(), 3);
+    CHECK_EQUAL(memory.distance(query, 0), mixed.distance(query, total));
+  }
 }
 
 TEST(a_wrong_checksum_is_reported_at_the_first_touch_of_its_block_only) {

@@ -21,6 +21,7 @@ from vecdb.storage.effects import FieldRows, PointId
 from vecdb.storage.framing import Current, Declared, Manifest, write_current, write_declared, write_manifest
 from vecdb.storage.generation_copy import GenerationCopy
 from vecdb.storage.memory import MemoryStore
+from vecdb.storage.reader import ReaderStore
 from vecdb.storage.recovery import FIRST_GENERATION, generation_directory, graph_name, log_directory
 from vecdb.storage.store import Advance, Predecessor
 from vecdb.storage.wal import Log
@@ -64,14 +65,13 @@ class DiskPin:
         self._snapshot.close()
 
 
-class MemoryPin:
+class _PointsPin:
     """
-    The moment of a collection in memory.
+    The moment of a collection whose points are written one by one: the offsets that live, and ids and payloads in their order.
     """
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore | ReaderStore) -> None:
         self._store = store
-        self._points, self._live = store.generation.begin_next(None)
 
     def write(self, directory: Path, manifest: Manifest, core: Predecessor, advance: Advance) -> None:
         """
@@ -93,13 +93,12 @@ class MemoryPin:
         """
         Return which rows of each field were kept.
         """
-        ids: list[PointId] = [0] * len(self._points.ids)
-        for one, offset in self._points.ids.items():
-            ids[offset] = one
+        live = self._live()
+        ids = self._ids()
         kept: list[list[NDArray[np.bool_]]] = [[np.empty(0, bool)] for _ in manifest.fields]
         done = 0
-        for first in range(0, len(self._live), IDS_PER_BLOCK):
-            alive = self._live[first : first + IDS_PER_BLOCK]
+        for first in range(0, len(live), IDS_PER_BLOCK):
+            alive = live[first : first + IDS_PER_BLOCK]
             count = int(np.count_nonzero(alive))
             vectors: dict[int, FieldRows] = {}
             for spec in manifest.fields:
@@ -108,11 +107,50 @@ class MemoryPin:
                 positions = np.flatnonzero(has[alive]).astype(np.uint32)
                 vectors[spec.number] = FieldRows(positions, np.ascontiguousarray(rows[alive & (has != 0)]))
             if count:
-                payloads = [self._points.payloads[offset] for offset in range(done, done + count)]
-                writer.upsert(ids[done : done + count], payloads, vectors)
+                writer.upsert(ids[done : done + count], self._payloads(done, done + count), vectors)
             done += count
             advance(count)
         return [np.concatenate(parts) for parts in kept]
+
+    def _live(self) -> NDArray[np.bool_]:
+        """
+        Return which offsets live.
+        """
+        raise NotImplementedError
+
+    def _ids(self) -> list[PointId]:
+        """
+        Return the ids of those, in their order.
+        """
+        raise NotImplementedError
+
+    def _payloads(self, first: int, last: int) -> list[bytes]:
+        """
+        Return the encoded payloads of the places [first, last) in that order.
+        """
+        raise NotImplementedError
+
+
+class MemoryPin(_PointsPin):
+    """
+    The moment of a collection in memory.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._points, self._lives = store.generation.begin_next(None)
+
+    def _live(self) -> NDArray[np.bool_]:
+        return self._lives
+
+    def _ids(self) -> list[PointId]:
+        ids: list[PointId] = [0] * len(self._points.ids)
+        for one, offset in self._points.ids.items():
+            ids[offset] = one
+        return ids
+
+    def _payloads(self, first: int, last: int) -> list[bytes]:
+        return [self._points.payloads[offset] for offset in range(first, last)]
 
     def close(self) -> None:
         """
@@ -121,7 +159,37 @@ class MemoryPin:
         self._points.forget()
 
 
-def write_indexes(directory: Path, store: DiskStore | MemoryStore) -> None:
+class ReaderPin(_PointsPin):
+    """
+    The state of a reader. REQUIRES: no refresh until it is closed.
+    """
+
+    def __init__(self, store: ReaderStore) -> None:
+        super().__init__(store)
+        self._view = store.view()
+        self._next_offset = store.next_offset
+        self._places: list[tuple[int, PointId]] = []
+
+    def _live(self) -> NDArray[np.bool_]:
+        self._places = sorted((offset, one) for one, offset in self._view.points())
+        live = np.zeros(self._next_offset, bool)
+        live[[offset for offset, _ in self._places]] = True
+        return live
+
+    def _ids(self) -> list[PointId]:
+        return [one for _, one in self._places]
+
+    def _payloads(self, first: int, last: int) -> list[bytes]:
+        return self._view.payloads_of([offset for offset, _ in self._places[first:last]])
+
+    def close(self) -> None:
+        """
+        Let go of the state.
+        """
+        self._view.close()
+
+
+def write_indexes(directory: Path, store: DiskStore | MemoryStore | ReaderStore) -> None:
     """
     Write the declarations of payload indexes, if there are any.
     """

@@ -7,12 +7,13 @@ removes it, durably, before its first change. So a difference is damage. Thread 
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from vecdb._crc import crc32c
-from vecdb.errors import Corruption
+from vecdb.errors import Corruption, StorageError
 from vecdb.storage import files
 
 MAGIC = b"VDBCLEAN"
@@ -71,6 +72,28 @@ def check_clean_close(points: Path, *, whole: bool) -> int:
     if (whole or length <= CHECKED_BYTES) and _sum(points)[1] != noted.crc:
         raise Corruption(f"{points} is not what the last close left: its checksum differs; restore a backup of the database")
     return noted.close_lsn
+
+
+def check_beside_writer(points: Path) -> int:
+    """
+    Do the same for a reader: what a writer that has begun or ended meanwhile makes of note and file says nothing.
+    """
+    while (before := _note(points)) is not None:
+        try:
+            return check_clean_close(points, whole=False)
+        except (Corruption, StorageError):
+            if _note(points) == before:
+                raise
+    return 0
+
+
+def _note(points: Path) -> bytes | None:
+    try:
+        return files.read_file(_path(points), 4096)
+    except StorageError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
 
 
 def forget_clean_close(points: Path) -> None:

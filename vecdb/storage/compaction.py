@@ -24,6 +24,7 @@ from vecdb.storage.effects import Effects
 from vecdb.storage.framing import Current, Manifest, write_current
 from vecdb.storage.generation import Generation
 from vecdb.storage.generation_copy import GenerationCopy
+from vecdb.storage.generation_lock import remove_older_generations
 from vecdb.storage.points_write import write_checkpoint
 from vecdb.storage.recovery import generation_directory, graph_name, open_generation, remove_tree
 from vecdb.storage.store import Advance, Apply, Loader, Predecessor
@@ -191,13 +192,14 @@ class DiskCompaction:
 
     def _forget_old(self) -> None:
         """
-        Let go of the generation that was replaced. What fails is done by the next checkpoint or opening.
+        Let go of the generation that was replaced, unless a reader in another process has it: then it goes with a later checkpoint or
+        opening, as does what fails.
         """
         present = self._present
         present.generation.recorder = None
         try:
             present.generation.retire()
-            remove_tree(generation_directory(present.directory, present.generation.base.generation))
+            remove_older_generations(present.directory, self._number)
             present.log.drop_through(self.points.overlay.base.applied_lsn)
         except StorageError as failure:
             logger.warning("%s is compacted, but not all of the old files could be removed yet: %s", present.directory, failure)

@@ -9,7 +9,7 @@ docs/file_format.md says why. Thread rule: as in store.py. The parts: `overlay` 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from vecdb.storage import files
 from vecdb.storage.checkpoint import LOG_BYTES, Checkpointer, Occasion, Parts
 from vecdb.storage.clean_close import forget_clean_close, write_clean_close
 from vecdb.storage.compaction import DiskCompaction, Present
-from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.effects import Effects
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
 from vecdb.storage.generation import Generation
-from vecdb.storage.recovery import Base, create_collection, log_directory, open_base, remove_other_generations
+from vecdb.storage.generation_lock import remove_older_generations, remove_other_generations
+from vecdb.storage.generation_reads import StoreReads
+from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base
 from vecdb.storage.store import Advance, Apply, GraphSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
-from vecdb.storage.view import View
 from vecdb.storage.wal import Log, Ticket
 
 logger = logging.getLogger("vecdb.storage")
@@ -35,10 +36,9 @@ logger = logging.getLogger("vecdb.storage")
 _HELP_BYTES = 4 * LOG_BYTES
 # While checkpoints fail, writes go on up to this much log.
 _LOG_LIMIT_BYTES = 1 << 30
-_INDEXES_NAME = "INDEXES"
 
 
-class DiskStore:
+class DiskStore(StoreReads):
     """
     The store of a collection on disk.
 
@@ -55,6 +55,7 @@ class DiskStore:
         self._write_lock = write_lock
         self._log: Log | None = None
         self._checkpointer: Checkpointer | None = None
+        self._has_leftovers = False
         self._closed = False
 
     @staticmethod
@@ -117,10 +118,16 @@ class DiskStore:
         self._log.apply = apply_ticket
         forget_clean_close(base.points.path)
         self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)
+        self._remove_leftovers(remove_other_generations)
+
+    def _remove_leftovers(self, remove: Callable[[Path, int], bool]) -> None:
+        """
+        Remove the generations that a compaction has left: because it was cut, or because a reader had them.
+        """
         try:
-            remove_other_generations(self._directory, base.generation)
+            self._has_leftovers = not remove(self._directory, self._generation.base.generation)
         except StorageError as error:
-            logger.warning("%s: what an interrupted compaction left stays until the next opening: %s", self._directory, error)
+            logger.warning("%s: what a compaction left stays until the next opening: %s", self._directory, error)
 
     def _parts(self, log: Log) -> Parts:
         base = self._generation.base
@@ -134,20 +141,6 @@ class DiskStore:
         return self._generation
 
     @property
-    def next_offset(self) -> int:
-        """
-        The first offset that no applied write has used.
-        """
-        return self._generation.next_offset
-
-    @property
-    def live_count(self) -> int:
-        """
-        The number of points.
-        """
-        return self._generation.live_count
-
-    @property
     def read_only_reason(self) -> str | None:
         """
         Why writes are refused, or None.
@@ -157,42 +150,6 @@ class DiskStore:
         if self._log is not None and self._log.failed is not None:
             return str(self._log.failed)
         return None if self._checkpointer is None else self._checkpointer.blocked
-
-    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
-        """
-        Return each id's offset in the applied state; None where there is no such point.
-        """
-        return self._generation.offsets_of(ids)
-
-    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
-        """
-        Return each offset's encoded payload; None where the offset is a tombstone by now.
-        """
-        return self._generation.payloads_of(offsets)
-
-    def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
-        """
-        Iterate over the ids beyond `after`, ascending, as of this call.
-        """
-        return self._generation.iterate_ids(after=after)
-
-    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
-        """
-        Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
-        """
-        return self._generation.iterate_payloads(first, last)
-
-    def view(self) -> View:
-        """
-        Return the applied state of now, which stays readable.
-        """
-        return self._generation.view()
-
-    def row_file(self, field: int) -> tuple[int, int]:
-        """
-        Return the descriptor of the field's rows and how many rows are written.
-        """
-        return self._generation.row_file(field)
 
     def reserve(self, effects: Effects) -> None:
         """
@@ -251,6 +208,8 @@ class DiskStore:
         _, checkpointer = self._started()
         if self.read_only_reason is not None or not checkpointer.due():
             return False
+        if self._has_leftovers:
+            self._remove_leftovers(remove_older_generations)
         try:
             checkpointer.run(Occasion.RUNNING)
         except VecdbError as error:
@@ -268,6 +227,7 @@ class DiskStore:
 
         def install(generation: Generation) -> None:
             self._generation, self._graphs = generation, graphs
+            self._has_leftovers = True
             checkpointer.move_to(self._parts(log), saved_rows=generation.base.saved_rows)
 
         present = Present(self._directory, self.manifest, self._generation, log, checkpointer, install)
@@ -332,7 +292,7 @@ class DiskStore:
         Return the declared payload indexes by key; none, with a logged warning, when the file cannot be read: no answer
         depends on it.
         """
-        path = self._directory / _INDEXES_NAME
+        path = self._directory / INDEXES_NAME
         try:
             return read_declared(path).indexes if files.exists(path) else {}
         except (Corruption, StorageError) as error:
@@ -343,13 +303,14 @@ class DiskStore:
         """
         Replace the declared payload indexes as one step; durable on return. REQUIRES: one caller at a time.
         """
-        write_declared(self._directory / _INDEXES_NAME, Declared(dict(declared)))
+        write_declared(self._directory / INDEXES_NAME, Declared(dict(declared)))
 
     def info(self) -> StoreInfo:
         """
         Return the store's figures.
         """
         log, checkpointer = self._started()
+        readers, behind = self._generation.base.points.readers()
         return StoreInfo(
             points=self.live_count,
             offsets=self.next_offset,
@@ -363,6 +324,8 @@ class DiskStore:
             derived_bytes=self._generation.base.derived.size(),
             generation=self._generation.base.generation,
             checkpoint_error=checkpointer.error,
+            readers=readers,
+            readers_behind=behind,
         )
 
     def close(self) -> None:

@@ -51,7 +51,10 @@ def _reported(action: str, path: Path | None) -> Iterator[None]:
         advice = _ADVICE.get(error.errno or 0, "check the path and the file system, then open the database again")
         failure = StorageError(f"cannot {action} {path or 'a file'}: {os.strerror(error.errno) if error.errno else error}; {advice}")
         failure.errno = error.errno
-        raise failure from error
+        try:
+            raise failure from error
+        finally:
+            del failure  # its traceback holds this frame, and so would keep all that its callers refer to until a garbage collection
 
 
 def path_of(fd: int) -> Path | None:
@@ -266,6 +269,33 @@ def try_lock(fd: int) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def try_lock_shared(fd: int) -> bool:
+    """
+    Take a shared advisory lock on an open file; False when another open file description holds an exclusive one.
+    """
+    with _reported("lock", path_of(fd)):
+        try:
+            system.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def may_write(path: Path) -> bool:
+    """
+    Return whether this process may write a file, or into a directory; False where the file system is read-only.
+    """
+    return system.may_write(path)
+
+
+def is_read_only(path: Path) -> bool:
+    """
+    Return whether a path is on a file system that is mounted read-only.
+    """
+    with _reported("look at the file system of", path):
+        return bool(system.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def unlock(fd: int) -> None:

@@ -8,16 +8,16 @@ thread at a time in LSN order; `reserve` and `count_reserved` under the write lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 
-from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.effects import Effects
+from vecdb.storage.generation_reads import OverlayReads
 from vecdb.storage.overlay import Overlay
 from vecdb.storage.recovery import Base
-from vecdb.storage.view import DiskView
 
 
-class Generation:
+class Generation(OverlayReads):
     """
     The files of a generation and what was written since their checkpoint.
     """
@@ -31,50 +31,6 @@ class Generation:
         Gets each call that was applied, while the next generation is in the making.
         """
         self._reserved = [rows.rows for rows in base.rows]
-
-    @property
-    def next_offset(self) -> int:
-        """
-        The first offset that no applied write has used.
-        """
-        return self.overlay.next_offset
-
-    @property
-    def live_count(self) -> int:
-        """
-        The number of points.
-        """
-        return self.overlay.live
-
-    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
-        """
-        Return each id's offset in the applied state; None where there is no such point.
-        """
-        return self.overlay.offsets_of(ids)
-
-    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
-        """
-        Return each offset's encoded payload; None where the offset is a tombstone by now.
-        """
-        return self.overlay.payloads_of(offsets)
-
-    def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
-        """
-        Iterate over the ids beyond `after`, ascending, as of this call.
-        """
-        return self.overlay.iterate_ids(after)
-
-    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
-        """
-        Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
-        """
-        return self.overlay.iterate_payloads(first, last)
-
-    def view(self) -> DiskView:
-        """
-        Return the applied state of now, which stays readable.
-        """
-        return self.overlay.view()
 
     def row_file(self, field: int) -> tuple[int, int]:
         """

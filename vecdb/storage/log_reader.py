@@ -64,7 +64,7 @@ class Place(NamedTuple):
     position: int
 
 
-class _Window:
+class Window:
     """
     An open file, read in pieces large enough for many records.
     """
@@ -83,6 +83,32 @@ class _Window:
             self._start, at = position, 0
             self._data = files.read_at(self._fd, max(count, _CHUNK), position)
         return self._data[at : at + count]
+
+
+def read_record(window: Window, position: int, *, salt: int, lsn: int, prev_dcrc: int | None) -> tuple[RecordHeader, bytes] | None:
+    """
+    Return the record at position, or None when there is none that is whole and next in line.
+    """
+    header = RecordHeader.decode(window.read(RECORD_HEADER, position), salt)
+    if header is None or header.lsn != lsn or header.prev_dcrc != prev_dcrc or header.length > MAX_BODY:
+        return None
+    data = window.read(header.size - RECORD_HEADER, position + RECORD_HEADER)
+    # What a file that is too short lacks counts as zeros, here and at the end of the log.
+    data = data.ljust(header.size - RECORD_HEADER, b"\0")
+    if any(data[header.length :]):
+        return None
+    body = data[: header.length]
+    return (header, body) if header.matches(body) else None
+
+
+def check_header(path: Path, position: int, header: RecordHeader, *, durable_lsn: int) -> None:
+    """
+    Raise Corruption when a record next in line has a header that no writer makes; `durable_lsn` is that of the record before.
+    """
+    in_order = durable_lsn <= header.durable_lsn < header.lsn
+    is_plain = header.flags in (0, COMMIT) if header.kind == Kind.CALL else header.flags == COMMIT and header.length == header.part == 0
+    if not in_order or header.kind not in _KINDS or not is_plain:
+        raise damaged(path, position, f"record {header.lsn} has a header that cannot be")
 
 
 @dataclass(slots=True)
@@ -172,14 +198,14 @@ class LogReader:
             size = files.size(fd)
             salt = self._enter_segment(path, files.read_at(fd, SEGMENT_HEADER, 0), first_lsn)
             position = SEGMENT_HEADER
-            window = _Window(fd)
+            window = Window(fd)
             while self._expected != end_lsn:
-                record = self._read_record(window, position, salt)
+                record = read_record(window, position, salt=salt, lsn=self._expected, prev_dcrc=self._chain)
                 if record is not None and self._in_next_generation:
-                    raise _damaged(path, position, f"a call of generation {self._generation + 1}, but CURRENT names the one before it")
+                    raise damaged(path, position, f"a call of generation {self._generation + 1}, but CURRENT names the one before it")
                 if record is None:
                     if end_lsn is not None:
-                        raise _damaged(
+                        raise damaged(
                             path, position, f"record {self._expected} is not there, although the next segment begins at {end_lsn}"
                         )
                     self._check_end(fd, path, position, salt)
@@ -192,66 +218,39 @@ class LogReader:
             files.close(fd)
 
     def _enter_segment(self, path: Path, data: bytes, first_lsn: int) -> int:
-        decoded = SegmentHeader.decode(data)
-        if decoded is None:
-            raise _damaged(path, 0, "the segment's header is damaged")
-        version, header = decoded
-        if version > VERSION:
-            raise StorageError(
-                f"{path} was written by a newer vecdb, format {version}; this one reads formats up to {VERSION}: upgrade vecdb"
-            )
+        header = segment_header(path, data, first_lsn)
         # A compaction that was cut has begun a segment of the generation it was making, and written nothing into it.
         self._in_next_generation = header.generation == self._generation + 1 and first_lsn == self._segments[-1]
         if header.uuid != self._uuid or (header.generation != self._generation and not self._in_next_generation):
-            raise _damaged(
+            raise damaged(
                 path,
                 0,
                 f"the segment belongs to collection {header.uuid.hex()}, generation {header.generation}, "
                 f"expected {self._uuid.hex()}, generation {self._generation}",
             )
-        if header.first_lsn != first_lsn or header.durable_lsn != first_lsn - 1:
-            raise _damaged(path, 0, f"the segment says that it begins at LSN {header.first_lsn}")
         if self._chain is None:
             self._expected = first_lsn
             self._state.last_lsn = first_lsn - 1
             # Only a group that the checkpoint covers can have begun in an earlier segment that is gone.
             self._skipping = True
         elif header.prev_dcrc != self._chain:
-            raise _damaged(path, 0, "the segment does not continue the one before it")
+            raise damaged(path, 0, "the segment does not continue the one before it")
         self._chain = header.prev_dcrc
         self._durable_lsn = max(self._durable_lsn, header.durable_lsn)
         self._recent.clear()
         self._state.proven_dcrc = header.prev_dcrc
         return header.salt
 
-    def _read_record(self, window: _Window, position: int, salt: int) -> tuple[RecordHeader, bytes] | None:
-        """
-        Return the record at position, or None when there is none that is whole and next in line.
-        """
-        header = RecordHeader.decode(window.read(RECORD_HEADER, position), salt)
-        if header is None or header.lsn != self._expected or header.prev_dcrc != self._chain or header.length > MAX_BODY:
-            return None
-        data = window.read(header.size - RECORD_HEADER, position + RECORD_HEADER)
-        # What a file that is too short lacks counts as zeros, here and at the end of the log.
-        data = data.ljust(header.size - RECORD_HEADER, b"\0")
-        if any(data[header.length :]):
-            return None
-        body = data[: header.length]
-        return (header, body) if header.matches(body) else None
-
     def _take(self, path: Path, position: int, header: RecordHeader, body: bytes, *, opens_segment: bool) -> None:
         """
         Take the next record: into its group, and the group, when it is whole, to `replay`.
         """
-        in_order = self._durable_lsn <= header.durable_lsn < header.lsn
-        is_plain = header.flags in (0, COMMIT) if header.kind == Kind.CALL else header.flags == COMMIT and header.length == header.part == 0
-        if not in_order or header.kind not in _KINDS or not is_plain:
-            raise _damaged(path, position, f"record {header.lsn} has a header that cannot be")
+        check_header(path, position, header, durable_lsn=self._durable_lsn)
         if header.part == 0 and opens_segment:
             # A segment may begin with a new group where the one before was never finished.
             self._group, self._group_bytes, self._skipping = [], 0, False
         elif header.part != self._next_part and not (self._skipping and opens_segment):
-            raise _damaged(path, position, f"record {header.lsn} is part {header.part} of its call, expected part {self._next_part}")
+            raise damaged(path, position, f"record {header.lsn} is part {header.part} of its call, expected part {self._next_part}")
         elif header.part == 0:
             self._skipping = False
         self._next_part = 0 if header.flags & COMMIT else header.part + 1
@@ -259,7 +258,7 @@ class LogReader:
             self._group.append(body)
             self._group_bytes += header.length
         if self._group_bytes > MAX_CALL_BYTES:
-            raise _damaged(path, position, f"record {header.lsn} makes its call larger than {MAX_CALL_BYTES:,} bytes")
+            raise damaged(path, position, f"record {header.lsn} makes its call larger than {MAX_CALL_BYTES:,} bytes")
         self._chain = header.dcrc
         self._expected = header.lsn + 1
         self._durable_lsn = header.durable_lsn
@@ -282,7 +281,7 @@ class LogReader:
         if header.lsn <= self._applied_lsn:
             return
         if self._skipping or header.lsn - header.part <= self._applied_lsn:
-            raise _damaged(path, position, f"the call that ends with record {header.lsn} began before what the checkpoint covers")
+            raise damaged(path, position, f"the call that ends with record {header.lsn} began before what the checkpoint covers")
         self._state.replayed_bytes += sum(map(len, group)) + RECORD_HEADER * len(group)
         if header.kind == Kind.CALL:
             self._replay(header.lsn, memoryview(group[0] if len(group) == 1 else b"".join(group)))
@@ -294,14 +293,32 @@ class LogReader:
         start = position + 8
         while chunk := files.read_at(fd, _CHUNK + RECORD_HEADER - 8, start):
             if find_header(chunk, salt, lsn=self._expected):
-                raise _damaged(path, position, f"record {self._expected} is damaged, and a later one says that it was on the medium")
+                raise damaged(path, position, f"record {self._expected} is damaged, and a later one says that it was on the medium")
             start += _CHUNK
         header = RecordHeader.decode(files.read_at(fd, RECORD_HEADER, position), salt)
         size = RECORD_HEADER if header is None or header.length > MAX_BODY else header.size
         record = files.read_at(fd, size, position)
         if not has_unwritten_sector(record.ljust(size, b"\0"), position):
-            raise _damaged(path, position, f"record {self._expected} was written whole and is damaged")
+            raise damaged(path, position, f"record {self._expected} was written whole and is damaged")
 
 
-def _damaged(path: Path, position: int, seen: str) -> Corruption:
+def segment_header(path: Path, data: bytes, first_lsn: int) -> SegmentHeader:
+    """
+    Return the header of the segment that begins at first_lsn; raises Corruption, and StorageError when a newer vecdb wrote it.
+    """
+    decoded = SegmentHeader.decode(data)
+    if decoded is None:
+        raise damaged(path, 0, "the segment's header is damaged")
+    version, header = decoded
+    if version > VERSION:
+        raise StorageError(f"{path} was written by a newer vecdb, format {version}; this one reads formats up to {VERSION}: upgrade vecdb")
+    if header.first_lsn != first_lsn or header.durable_lsn != first_lsn - 1:
+        raise damaged(path, 0, f"the segment says that it begins at LSN {header.first_lsn}")
+    return header
+
+
+def damaged(path: Path, position: int, seen: str) -> Corruption:
+    """
+    Return the error for damage at a byte of a segment.
+    """
     return Corruption(f"{path}, byte {position}: {seen}; restore a backup of the database")

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from vecdb.errors import Corruption
 from vecdb.storage.base_state import BaseState
 from vecdb.storage.blocks import IDS_PER_BLOCK, id_key
 from vecdb.storage.effects import Effects, PointId
 from vecdb.storage.memtable import DEAD, Memtable
-from vecdb.storage.points import PointsFile
 from vecdb.storage.points_read import Snapshot
 from vecdb.storage.points_write import Frozen, RowsFrozen
 from vecdb.storage.view import DiskView, from_key, overruled
@@ -26,12 +27,29 @@ from vecdb.storage.view import DiskView, from_key, overruled
 _Entry = tuple[bytes, PointId, int]
 
 
+class Snapshots(Protocol):
+    """
+    A points.lmdb: as of now, or as of one moment.
+    """
+
+    @property
+    def path(self) -> Path:
+        """
+        Where the file is.
+        """
+
+    def snapshot(self) -> Snapshot:
+        """
+        Return a state of the file, to be closed.
+        """
+
+
 class Overlay:
     """
     Reads and changes of what is applied; `base` is the state of points.lmdb as of the last checkpoint.
     """
 
-    def __init__(self, points: PointsFile, base: BaseState) -> None:
+    def __init__(self, points: Snapshots, base: BaseState) -> None:
         self.base = base
         self.applied_lsn = base.applied_lsn
         self.live = base.live

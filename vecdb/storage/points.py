@@ -9,6 +9,7 @@ thread that began it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from vecdb.storage import files
 from vecdb.storage.base_state import STATE_KEY, TABLES, BaseState
 from vecdb.storage.blocks import seal
 from vecdb.storage.lmdb_errors import MAP_SIZE, MAX_READERS, lmdb_errors
+from vecdb.storage.pinned import PinnedPoints
 from vecdb.storage.points_read import Snapshot
 
 FILE_NAME = "points.lmdb"
@@ -58,12 +60,25 @@ class PointsFile:
         """
         Open an existing file; raises Corruption when it is none of ours.
         """
+        return cls._open(path, {})
+
+    @classmethod
+    def open_reading(cls, path: Path, *, beside_writer: bool) -> PointsFile:
+        """
+        Open an existing file for a reader. `beside_writer` wants the right to write LMDB's table of readers, beside the file; without it,
+        REQUIRES that no process writes the file until it is closed.
+        """
+        return cls._open(path, {"readonly": True, "lock": beside_writer})
+
+    @classmethod
+    def _open(cls, path: Path, options: dict[str, bool]) -> PointsFile:
         if not files.exists(path):
             raise Corruption(f"{path} is missing; restore a backup of the database")
         with lmdb_errors(path):
-            env = _open_environment(path, create=False)
+            env = _open_environment(path, create=False, **options)
             try:
-                env.reader_check()
+                if options.get("lock", True):
+                    env.reader_check()
                 tables = {name: env.open_db(name, create=False) for name in TABLES}
             except lmdb.NotFoundError as error:
                 env.close()
@@ -79,6 +94,31 @@ class PointsFile:
         """
         with lmdb_errors(self.path):
             return Snapshot(self.path, self._env.begin(), self._tables)
+
+    def pin(self) -> PinnedPoints:
+        """
+        Return the file as of now, for any thread, for as long as it is referred to.
+        """
+        with lmdb_errors(self.path):
+            return PinnedPoints(self.path, self._env.begin(), self._tables)
+
+    def newest(self) -> int:
+        """
+        Return LMDB's number of the newest transaction that was committed.
+        """
+        with lmdb_errors(self.path):
+            return int(self._env.info()["last_txnid"])
+
+    def readers(self) -> tuple[int, int]:
+        """
+        Return how many states of the file other processes keep readable, and how many checkpoints the oldest is behind.
+        """
+        with lmdb_errors(self.path):
+            newest, lines = self.newest(), self._env.readers().splitlines()
+        # A line a reader: process, thread, transaction; "-" where none is open.
+        slots = (line.split() for line in lines)
+        seen = [int(slot[2]) for slot in slots if len(slot) == 3 and slot[2].isdecimal() and slot[0] != str(os.getpid())]
+        return len(seen), newest - min(seen, default=newest)
 
     @contextmanager
     def write(self) -> Iterator[tuple[lmdb.Transaction[bytes], Mapping[bytes, Any]]]:
@@ -104,7 +144,7 @@ class PointsFile:
         self._env.close()
 
 
-def _open_environment(path: Path, *, create: bool) -> lmdb.Environment:
+def _open_environment(path: Path, *, create: bool, **options: bool) -> lmdb.Environment:
     return lmdb.open(
         str(path),
         subdir=False,
@@ -115,4 +155,5 @@ def _open_environment(path: Path, *, create: bool) -> lmdb.Environment:
         max_dbs=len(TABLES),
         max_spare_txns=4,
         lib_version=0,
+        **options,
     )

@@ -7,7 +7,7 @@ that is not what was written is Corruption naming file, table and key. Thread ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -209,17 +209,20 @@ class Snapshot:
         return content
 
     def _require(self, table: bytes, key: bytes) -> bytes:
-        with lmdb_errors(self.path):
-            value = self._txn.get(key, db=self._tables[table])
+        value = self._get(table, key)
         if value is None:
             raise Corruption(f"{self._where(table)}: the value of key {key.hex()} is missing; restore a backup of the database")
         return unseal(key, value, self._where(table))
+
+    def _get(self, table: bytes, key: bytes) -> bytes | None:
+        with lmdb_errors(self.path):
+            return self._txn.get(key, db=self._tables[table])
 
     def _get_many(self, table: bytes, keys: list[bytes]) -> list[tuple[bytes, bytes]]:
         with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
             return list(cursor.getmulti(keys))
 
-    def _scan(self, table: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _scan(self, table: bytes, start: bytes) -> Generator[tuple[bytes, bytes], None, None]:
         with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
             if cursor.set_range(start):
                 yield from cursor.iternext(keys=True, values=True)

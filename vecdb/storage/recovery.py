@@ -9,7 +9,6 @@ thread, before anybody else has the store.
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
 
-_GENERATION = re.compile(r"gen-\d+")
+INDEXES_NAME = "INDEXES"
 FIRST_GENERATION = 1
 FIRST_LSN = 1
 
@@ -126,15 +125,6 @@ def generation_directory(directory: Path, generation: int) -> Path:
     Return where a generation of a collection's files is.
     """
     return directory / f"gen-{generation}"
-
-
-def remove_other_generations(directory: Path, generation: int) -> None:
-    """
-    Remove what a compaction that was cut has left: the generation it was making, or the one it had replaced.
-    """
-    for name in files.list_directory(directory):
-        if _GENERATION.fullmatch(name) and name != f"gen-{generation}":
-            remove_tree(directory / name)
 
 
 def open_base(directory: Path, *, load: Loader, verify: bool) -> Base:

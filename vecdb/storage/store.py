@@ -1,11 +1,11 @@
 """
 What a collection asks of its storage, and what storage asks of the core: protocols only, no code.
 
-Two stores satisfy `Store`: `disk.DiskStore` and `memory.MemoryStore`. Life of one: open (the loader is fed),
-`start(apply)` (the log is replayed through the very callable that live writes use), writes and reads, `close`. Thread
-rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it;
-`apply` is called by one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains
-the queue), and must therefore not take the write lock.
+Three stores satisfy `Store`: `disk.DiskStore`, `memory.MemoryStore`, and `reader.ReaderStore`, which is never written. Life of one: open
+(the loader is fed), `start(apply)` (the log is replayed through the very callable that live writes use), writes and reads, `close`. Thread
+rule: `reserve` and `enqueue` are called under the collection's write lock, `commit` and everything else without it; `apply` is called by
+one thread at a time, in LSN order, from within `start` and `commit` (or a checkpoint that drains the queue), and must therefore not take
+the write lock.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ WriteLock = AbstractContextManager[Any]
 class StoreInfo:
     """
     Figures of a store, for `Collection.info()`; sizes are bytes, all 0 for a store without files where they mean files.
+
+    `readers` counts the states of points.lmdb that readers in other processes keep, `readers_behind` the checkpoints since the oldest.
     """
 
     points: int
@@ -49,6 +51,8 @@ class StoreInfo:
     derived_bytes: int
     generation: int
     checkpoint_error: str | None
+    readers: int = 0
+    readers_behind: int = 0
 
 
 class Loader(Protocol):

@@ -100,6 +100,18 @@ class System:
         """
         return path.lstat()
 
+    def may_write(self, path: Path) -> bool:
+        """
+        Return whether the permissions and the file system allow writing.
+        """
+        return os.access(path, os.W_OK)
+
+    def statvfs(self, path: Path) -> os.statvfs_result:
+        """
+        Return the status of a file system.
+        """
+        return os.statvfs(path)
+
     def flock(self, fd: int, operation: int) -> None:
         """
         Take or give back an advisory lock.

@@ -56,6 +56,23 @@ def read_blocks(fd: int, dim: int, rows: int, sums: Sequence[int]) -> Iterator[t
         yield start // (dim * 4), data, [(start + at) // (dim * 4) for at in bad]
 
 
+def check_end(fd: int, path: Path, dim: int, state: RowState) -> None:
+    """
+    Raise Corruption when a file is shorter than the rows of a checkpoint, or those behind the last whole block are not what was written.
+    """
+    size, end = files.size(fd), state.rows * dim * 4
+    if size < end:
+        raise Corruption(
+            f"{path} has {size} bytes, expected at least {end} ({state.rows} vectors of dim {dim}); restore a backup of the database"
+        )
+    start = end - end % (rows_per_block(dim) * dim * 4)
+    if crc32c(files.read_at(fd, end - start, start)) != state.partial_crc:
+        raise Corruption(
+            f"{path}: the vectors from row {start // (dim * 4)} to {state.rows - 1} are not what was written; restore a backup of the "
+            "database"
+        )
+
+
 class RowFile:
     """
     An open file of rows.
@@ -95,7 +112,7 @@ class RowFile:
             raise Corruption(f"{path} is missing, expected {state.rows} vectors; restore a backup of the database")
         rows = cls(files.open_file(path, writable=True), path, dim, state)
         try:
-            rows._check_end(state)
+            check_end(rows.fd, path, dim, state)
         except BaseException:
             rows.close()
             raise
@@ -179,17 +196,3 @@ class RowFile:
             if used == self._block_bytes:
                 self._new_sums.append(self._partial_crc)
                 self._partial_crc, used = 0, 0
-
-    def _check_end(self, state: RowState) -> None:
-        end = state.rows * self._row_bytes
-        if self._size < end:
-            raise Corruption(
-                f"{self.path} has {self._size} bytes, expected at least {end} ({state.rows} vectors of dim "
-                f"{self._dim}); restore a backup of the database"
-            )
-        start = end - end % self._block_bytes
-        if crc32c(files.read_at(self.fd, end - start, start)) != state.partial_crc:
-            raise Corruption(
-                f"{self.path}: the vectors from row {start // self._row_bytes} to {state.rows - 1} are not what was "
-                "written; restore a backup of the database"
-            )

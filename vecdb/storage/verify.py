@@ -73,6 +73,17 @@ class FileVerification:
             self._points_file(root, self._manifest)
         self._derived(root, self._manifest)
 
+    def pinned(self, generation: int, snapshot: Snapshot) -> None:
+        """
+        Check the base of a reader beside a writer: the values of its snapshot, what they refer to, and the rows.
+        """
+        with self._findings.collecting():
+            self._manifest = read_manifest(self._directory / "MANIFEST", for_writing=False)
+        if self._manifest is not None:
+            self._generation = generation
+            with self._findings.collecting():
+                self._snapshot(snapshot, generation_directory(self._directory, generation), self._manifest)
+
     def log(self, end: int | None = None) -> None:
         """
         Check the log behind the checkpoint; `end` is the LSN that a live log ends with. REQUIRES: `run`.
