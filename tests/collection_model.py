@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import vecdb
-from vecdb import Collection
+from vecdb import Collection, F
 from vecdb.filters import matches, parse
 
 PointId = int | str
@@ -19,6 +19,17 @@ Model = dict[PointId, tuple[int | None, dict[str, Any]]]  # the vector's row in 
 DIM = 3
 # Whole numbers: distances are exact, and ties are there.
 VECTORS = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 0], [0, -2, 1], [2, 1, 0], [-1, -1, -1], [0, 0, 1]], dtype=np.float32)
+
+FILTERS: tuple[Any, ...] = (
+    None,
+    F("n") == 1,
+    F("n") >= 2,
+    ~(F("kind") == "a"),
+    (F("n") < 3) & (F("kind").any_of("a", "b")),
+    (F("tags") == "x") | (F("n") == 0),
+    ~F("kind").is_empty(),
+    F.has_id([1, "a", 2**63]),
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """
 Whatever is called in whatever order, a collection holds and finds what a dict and brute force say: a state machine of all write calls,
-blocks of them, checkpoint, compact, indexes, closing and kills.
+blocks of them, checkpoint, compact, indexes, closing and kills, and of a reader in another process.
 
 15,000 steps in parts, so that two processes share them; `VECDB_SEED` gives another seed than the one printed.
 """
@@ -11,18 +11,18 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from collection_model import VECTORS, Chosen, Model, check, in_collection, in_model
+from collection_model import FILTERS, VECTORS, Chosen, Model, check, in_collection, in_model
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from log_harness import small_segments
 from storage_doubles import QuickSystem
+from writer_process import OtherProcess
 
 import vecdb
-from vecdb import F
 from vecdb.storage import files
 
 PARTS = 6
@@ -30,16 +30,6 @@ EXAMPLES = 50  # of a part
 STEPS = 50  # of an example
 SEED = int(os.environ.get("VECDB_SEED", "20"))
 
-FILTERS: tuple[Any, ...] = (
-    None,
-    F("n") == 1,
-    F("n") >= 2,
-    ~(F("kind") == "a"),
-    (F("n") < 3) & (F("kind").any_of("a", "b")),
-    (F("tags") == "x") | (F("n") == 0),
-    ~F("kind").is_empty(),
-    F.has_id([1, "a", 2**63]),
-)
 IDS = st.sampled_from([0, 1, 2, 3, 2**63, "1", "a", "b", "é"])
 ROWS = st.sampled_from([None, *range(len(VECTORS))])
 PAYLOADS = st.sampled_from(
@@ -69,10 +59,19 @@ CALLS = st.one_of(
 )
 
 
+READER = """
+import sys
+sys.path.insert(0, tests)
+from collection_model import FILTERS, check
+"""
+
+
 class AnyCalls(RuleBasedStateMachine):
     """
-    A collection on disk beside its model.
+    A collection on disk beside its model, and what a reader in `process` must see of it, where one is open.
     """
+
+    process: ClassVar[OtherProcess]
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +81,7 @@ class AnyCalls(RuleBasedStateMachine):
         self.model: Model = {}
         self.indexed: set[str] = set()
         self.steps = 0
+        self.seen: Model | None = None
         self.db = vecdb.open(self.path, threads=1)
         self.points = self.db.create_collection("p", dim=VECTORS.shape[1], metric="l2")
 
@@ -140,6 +140,35 @@ class AnyCalls(RuleBasedStateMachine):
     def drop_an_index(self) -> None:
         self.points.drop_index(self.indexed.pop())
 
+    @precondition(lambda self: self.seen is None)
+    @rule()
+    def open_reader(self) -> None:
+        self.process.do("db = vecdb.open(path, mode='r', threads=1); p = db['p']", path=str(self.path))
+        self.seen = dict(self.model)
+
+    @precondition(lambda self: self.seen is not None)
+    @rule()
+    def refresh(self) -> None:
+        is_new = self.process.do("result = db.refresh()")
+        assert is_new or self.seen == self.model
+        self.seen = dict(self.model)
+
+    @precondition(lambda self: self.seen is not None)
+    @rule()
+    def read(self) -> None:
+        assert self.seen is not None
+        self.process.do(
+            "check(p, {one: (row, payload) for one, row, payload in seen}, query=query, filter=FILTERS[filter])",
+            seen=[(one, row, payload) for one, (row, payload) in self.seen.items()],
+            query=self.steps % len(VECTORS),
+            filter=self.steps % len(FILTERS),
+        )
+
+    def close_reader(self) -> None:
+        if self.seen is not None:
+            self.process.do("db.close()")
+            self.seen = None
+
     @rule()
     def close_and_open(self) -> None:
         self.db.close()
@@ -150,6 +179,7 @@ class AnyCalls(RuleBasedStateMachine):
         """
         Go on from the files as they stand, which is all that a killed process leaves; what it was is let go of elsewhere.
         """
+        self.close_reader()
         self.lives += 1
         left = self.home / str(self.lives)
         shutil.copytree(self.path, left, ignore=shutil.ignore_patterns("LOCK", "*-lock"))
@@ -169,6 +199,7 @@ class AnyCalls(RuleBasedStateMachine):
         check(self.points, self.model, query=self.steps % len(VECTORS), filter=FILTERS[self.steps % len(FILTERS)])
 
     def teardown(self) -> None:
+        self.close_reader()
         self.db.close()
         shutil.rmtree(self.home)
 
@@ -186,4 +217,7 @@ def test_a_collection_equals_a_dict_after_any_calls(part: int, monkeypatch: pyte
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(seed(SEED + part)(AnyCalls), settings=chosen)
+    with OtherProcess() as process:
+        process.do(READER, tests=str(Path(__file__).parent))
+        AnyCalls.process = process
+        run_state_machine_as_test(seed(SEED + part)(AnyCalls), settings=chosen)
