@@ -268,7 +268,12 @@ def verify_damaged(case: Case, base: Base, home: Path) -> str:
     """
     materialise(base.image, home)
     db = vecdb.open(home / NAME, threads=1)
+    # Its end would write to what is damaged below.
+    _kept.append(db)
     points = [db[name] for name in db]
+    for one in points:
+        # Indexes are built in the background, from the file that is damaged below.
+        one._state.declared.wait(10.0)
     target = home / case.path
     damaged = case.apply(base).get(case.path)
     if damaged is None or not target.exists():
@@ -276,8 +281,6 @@ def verify_damaged(case: Case, base: Base, home: Path) -> str:
     else:
         target.write_bytes(damaged)
     reports = [one.verify() for one in points]
-    # Its end would write to what is damaged now.
-    _kept.append(db)
     return "right" if all(report.ok for report in reports) else "refused"
 
 
