@@ -7,6 +7,7 @@ In parts, so that they spread over processes; `python tests/damage_cases.py` goe
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = 20_000
+CASES = int(os.environ.get("VECDB_DAMAGE_CASES", "10000"))
 PARTS = 12
 SCRIPT = Path(__file__).with_name("damage_cases.py")
 # What structural damage to points.lmdb may do to an ordinary opening, of the cases of that file.
