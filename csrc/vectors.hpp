@@ -146,10 +146,10 @@ class Vectors {
   // What a scan of a mapped file calls where it begins, and before each step over rows [first, last): the file is read a stretch ahead of
   // it. Costs a question a stretch where that is in memory already.
   void begin_reading(Row first) const {
-    if (source_ == Source::file) read_stretches(stretch_of(first), 2);
+    if (has_file()) read_stretches(stretch_of(first), 2);
   }
   void read_ahead(Row first, Row last) const {
-    if (source_ == Source::file && stretch_of(first) != stretch_of(last)) read_stretches(stretch_of(last) + 1, 1);
+    if (has_file() && stretch_of(first) != stretch_of(last)) read_stretches(stretch_of(last) + 1, 1);
   }
 
   // Compare every block that has a checksum now; throws Error corruption for the first that differs.
@@ -177,6 +177,10 @@ class Vectors {
 
   enum class Source { none, memory, file, file_then_memory };
 
+  bool has_file() const {
+    const Source source = source_.load(std::memory_order_relaxed);
+    return source == Source::file || source == Source::file_then_memory;
+  }
   const float* start(Row row) const { return values_ + static_cast<std::size_t>(row) * dim_; }
   void prepare(Row row) const {
     if (row < all_ready_.load(std::memory_order_acquire)) return;
@@ -250,8 +254,8 @@ class Vectors {
   const std::uint32_t block_mask_;
   const std::size_t prefetch_bytes_;
   const std::size_t early_bytes_;
-  Source source_ = Source::none;
-  std::uint64_t rows_of_file_ = 0;  // where memory follows
+  std::atomic<Source> source_{Source::none};  // changed by whoever adds rows
+  std::uint64_t rows_of_file_ = 0;            // where memory follows
   Reservation pages_;
   const float* const values_;
   std::atomic<Row> rows_{0};

@@ -3,7 +3,7 @@ Damage to the files of a small database, case by case, each opened in a child pr
 end of the process.
 
 `python tests/damage_cases.py --cases 1000000 --seed 1` runs all there are; the last line it prints is the outcome as JSON. test_damage.py
-runs 10,000 of another seed each time. Each child is forked with everything imported, and does cases until one ends it; then the next child
+runs 4,000 of another seed each time. Each child is forked with everything imported, and does cases until one ends it; then the next child
 goes on behind that one.
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = int(os.environ.get("VECDB_DAMAGE_CASES", "10000"))
+CASES = int(os.environ.get("VECDB_DAMAGE_CASES", "4000"))
 PARTS = 12
 SCRIPT = Path(__file__).with_name("damage_cases.py")
 # What structural damage to points.lmdb may do to an ordinary opening, of the cases of that file.
