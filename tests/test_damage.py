@@ -39,8 +39,8 @@ def test_damage_is_refused_or_harmless(part: int, seed: int) -> None:
     ordinary = {name: count for name, count in outcome["counts"].items() if name.startswith("ordinary/")}
     assert sum(ordinary.values()) * PARTS >= CASES - PARTS
     of_points = sum(count for name, count in ordinary.items() if name.startswith("ordinary/points.lmdb/"))
-    # One case is more than the share of so few: a part may have it.
+    # A few cases are more than the share of so few: a part may have them.
     assert len(outcome["fatal"]) <= max(1, FATAL_SHARE * of_points), outcome["fatal"]
-    assert ordinary.get("ordinary/points.lmdb/ids lost", 0) <= LOST_SHARE * of_points
+    assert ordinary.get("ordinary/points.lmdb/ids lost", 0) <= max(3, LOST_SHARE * of_points)
     assert ordinary["ordinary/points.lmdb/refused"] > 0
     assert ordinary["ordinary/segment/refused"] > 0
