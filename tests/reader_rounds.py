@@ -1,6 +1,7 @@
 """
-Rounds of kill and reopen: a child process writes batches and reports each acknowledged one; it is killed; the parent holds the database
-against the reports. Another child reads beside all of it, and holds every state it sees against the batches: each is whole.
+Rounds of kill and reopen with a reader beside: a child process writes batches and reports each acknowledged one; it is killed; the parent
+holds the database against the reports. Another child reads beside all of it, and holds every state it sees against the batches: each is
+whole. What the batches are, kill_rounds.py says; here one thread writes them.
 
 Run by hand: `python tests/reader_rounds.py ROUNDS [SEED]`.
 """
@@ -15,19 +16,12 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from kill_rounds import BATCH, DIM, Contents, apply_to, check_search, deletes, ids_of, payload_of, state_of, vector_of
 
 import vecdb
-from vecdb import F
-
-DIM = 16
-BATCH = 20
-IDS = 400
 
 CHILD = """
 import sys
@@ -45,27 +39,6 @@ reader_rounds.read_beside({path!r})
 """
 
 
-@lru_cache(maxsize=20_000)
-def vector_of(batch: int, position: int) -> NDArray[np.float32]:
-    """
-    Return the vector that a batch gives a point.
-    """
-    return np.random.default_rng(batch * 1000 + position).standard_normal(DIM).astype(np.float32)
-
-
-def contents_of(batch: int) -> tuple[list[int], NDArray[np.float32], list[dict[str, Any]]]:
-    """
-    Return ids, vectors and payloads of a batch; ids overlap with those of other batches, so that points are replaced.
-    """
-    chooser = random.Random(batch)
-    ids = chooser.sample(range(IDS), BATCH)
-    return (
-        ids,
-        np.stack([vector_of(batch, n) for n in range(BATCH)]),
-        [{"batch": batch, "position": n, "text": "x" * (batch % 300)} for n in range(BATCH)],
-    )
-
-
 def write_until_killed(path: str, first: int) -> None:
     """
     Write batch after batch; print "begin N" before and "done N" after each.
@@ -74,10 +47,11 @@ def write_until_killed(path: str, first: int) -> None:
     batch = first
     while True:
         print(f"begin {batch}", flush=True)
-        if batch % 7 == 3:
-            points.delete(contents_of(batch)[0])
+        ids = ids_of(0, batch)
+        if deletes(batch):
+            points.delete(ids)
         else:
-            points.upsert(*contents_of(batch))
+            points.upsert(ids, np.stack([vector_of(batch, n) for n in range(BATCH)]), [payload_of(batch, n) for n in range(BATCH)])
         print(f"done {batch}", flush=True)
         if batch % 11 == 5:
             points.checkpoint()
@@ -86,25 +60,27 @@ def write_until_killed(path: str, first: int) -> None:
 
 def read_beside(path: str) -> None:
     """
-    Refresh and check, over and over. "round N" says that batches from N on are written; "settle" is answered with the last batch seen, and
-    how many states were.
+    Refresh and check, over and over. "round N" says that batches from N on will be written, and is answered before they are; "settle" is
+    answered with the last batch seen, and how many states were.
     """
     with vecdb.open(path, mode="r") as db:
         points = db["points"]
-        model = state_of(points)
-        batch, states = 0, 0
+        model = state_of(points)[0]
+        first = batch = states = 0
         while True:
             told = sys.stdin.readline() if select.select([sys.stdin], [], [], 0.01)[0] else "\n"
             if not told:
                 return
             if told.startswith("round"):
-                batch = int(told.split()[1])
+                first = batch = int(told.split()[1])
+                print("begun", flush=True)
             db.refresh()
-            found = state_of(points)
+            found = state_of(points)[0]
             newest = max((one for one, _ in found.values()), default=-1)
             while found != model:
-                assert batch <= newest + 1, f"a state is that of no whole batch: beyond batch {batch - 1}, up to {newest}"
-                model = apply_to(model, batch)
+                # A batch that deletes leaves no number: behind the newest, or as the first of a round whose predecessor was lost.
+                assert batch <= max(newest + 1, first), f"a state is that of no whole batch: beyond batch {batch - 1}, up to {newest}"
+                model = apply_to(model, 0, batch)
                 batch += 1
             states += 1
             if told.startswith("settle"):
@@ -121,35 +97,7 @@ class Outcome:
     acknowledged: int = 0
     unfinished_kept: int = 0
     states_read: int = 0
-    model: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-
-def apply_to(model: dict[int, tuple[int, int]], batch: int) -> dict[int, tuple[int, int]]:
-    """
-    Return the model (id -> batch and position) after a batch.
-    """
-    ids = contents_of(batch)[0]
-    after = dict(model)
-    for position, one in enumerate(ids):
-        if batch % 7 == 3:
-            after.pop(one, None)
-        else:
-            after[one] = (batch, position)
-    return after
-
-
-def state_of(points: vecdb.Collection) -> dict[int, tuple[int, int]]:
-    """
-    Return what the database holds, after checking each vector and payload against its batch.
-    """
-    found: dict[int, tuple[int, int]] = {}
-    for point in points.get_many(list(points)):
-        assert point is not None
-        batch, position = point.payload["batch"], point.payload["position"]
-        assert point.payload == {"batch": batch, "position": position, "text": "x" * (batch % 300)}
-        assert np.array_equal(vector_of(batch, position), point.vector)
-        found[int(point.id)] = (batch, position)
-    return found
+    model: Contents = field(default_factory=dict)
 
 
 def run_rounds(path: Path, *, rounds: int, seed: int) -> Outcome:
@@ -178,6 +126,7 @@ def one_round(path: Path, outcome: Outcome, batch: int, chance: random.Random, r
     assert reader.stdout is not None
     reader.stdin.write(f"round {batch}\n")
     reader.stdin.flush()
+    assert reader.stdout.readline() == "begun\n"
     script = CHILD.format(here=str(Path(__file__).resolve().parent), path=str(path), first=batch)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -192,34 +141,21 @@ def one_round(path: Path, outcome: Outcome, batch: int, chance: random.Random, r
     reader.stdin.flush()
     last, outcome.states_read = map(int, reader.stdout.readline().split())
     for one in done:
-        after = apply_to(outcome.model, one)
+        after = apply_to(outcome.model, 0, one)
         assert one <= last or after == outcome.model, "the reader did not see an acknowledged batch"
         outcome.model = after
     outcome.acknowledged += len(done)
     with vecdb.open(path, timeout=20) as db:
         points = db.get_or_create_collection("points", dim=DIM)
-        found = state_of(points)
+        found = state_of(points)[0]
         if found != outcome.model:
             assert len(begun) > len(done), "an acknowledged batch is missing, and none was under way"
-            outcome.model = apply_to(outcome.model, begun[-1])
+            outcome.model = apply_to(outcome.model, 0, begun[-1])
             outcome.unfinished_kept += 1
             assert found == outcome.model, "the batch under way is there in part"
         check_search(points, outcome.model, chance)
     outcome.rounds += 1
     return begun[-1] + 1
-
-
-def check_search(points: vecdb.Collection, model: dict[int, tuple[int, int]], chance: random.Random) -> None:
-    """
-    Check that search finds points by their own vectors, and by filter.
-    """
-    assert len(points) == len(model)
-    for one in chance.sample(sorted(model), min(20, len(model))):
-        batch, position = model[one]
-        hit = points.search(vector_of(batch, position), k=1)[0]
-        assert (one, {"batch": batch, "position": position}) == (hit.id, {key: hit.payload[key] for key in ("batch", "position")})
-        expected = sum(other == batch for other, _ in model.values())
-        assert expected == points.count(F("batch") == batch)
 
 
 if __name__ == "__main__":
