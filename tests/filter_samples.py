@@ -9,6 +9,7 @@ import random
 from typing import Any
 
 from vecdb.filters.geo import GeoPoint, distance
+from vecdb.storage.codec import decode_payload, encode_payload
 
 SCALARS: list[Any] = ["x", "y", "1", "", 0, 1, 2, True, False, 1.0, -0.0, 2.5, 2**53, 2**53 + 1, -(2**63), 0.1]
 TIMES = [
@@ -69,6 +70,13 @@ def random_payload(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.7:
         payload["e"] = [rng.choice([{"f": random_value(rng)}, random_value(rng)]) for _ in range(rng.randrange(4))]
     return payload
+
+
+def random_payloads(rng: random.Random, count: int) -> list[dict[str, Any]]:
+    """
+    Payloads as they come back, so that a model holds what a collection holds.
+    """
+    return [decode_payload(encode_payload(random_payload(rng))) for _ in range(count)]
 
 
 def _bounds(rng: random.Random, values: list[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filter_samples import random_condition, random_filter, random_payload
+from filter_samples import random_condition, random_filter, random_payloads
 
 import vecdb
 from vecdb import Collection, F, _payload_index
@@ -21,7 +21,6 @@ from vecdb._one_index import PayloadIndex
 from vecdb._payload_index import PayloadIndexes
 from vecdb.filters import GeoPoint, KeyPath, matches, parse
 from vecdb.filters.geo import distance, in_box, in_polygon
-from vecdb.storage.codec import decode_payload, encode_payload
 
 Model = dict[Any, dict[str, Any]]
 V = [1.0, 0.0, 0.0, 0.0]
@@ -39,23 +38,16 @@ def found_of(points: Collection, filter: Any) -> set[Any]:
     return ids
 
 
-def payloads(rng: random.Random, count: int) -> list[dict[str, Any]]:
-    """
-    Payloads as they come back, so that the model holds what the collection holds.
-    """
-    return [decode_payload(encode_payload(random_payload(rng))) for _ in range(count)]
-
-
 def write(rng: random.Random, points: Collection, model: Model) -> None:
     """
     Replace, add, change and delete some points.
     """
     ids = [one if rng.random() < 0.9 else f"id-{one}" for one in rng.sample(range(60), 12)]
-    given = payloads(rng, len(ids))
+    given = random_payloads(rng, len(ids))
     points.upsert(ids, [V] * len(ids), given)
     model.update(zip(ids, given, strict=True))
     for one in rng.sample(sorted(model, key=str), 6):
-        (payload,) = payloads(rng, 1)
+        (payload,) = random_payloads(rng, 1)
         replace = rng.random() < 0.5
         points.set_payload(payload, ids=one, replace=replace)
         model[one] = payload if replace else {**model[one], **payload}

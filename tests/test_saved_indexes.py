@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filter_samples import random_condition, random_filter, random_payload
+from filter_samples import random_condition, random_filter, random_payloads
 from storage_doubles import QuickSystem
 
 import vecdb
@@ -23,7 +23,6 @@ from vecdb import Collection, F
 from vecdb._payload_index import PayloadIndexes
 from vecdb.filters import matches, parse, terms
 from vecdb.storage import files, saved_indexes
-from vecdb.storage.codec import decode_payload, encode_payload
 from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.index_file import IndexHeader, IndexName, decode, encode
 from vecdb.storage.saved_indexes import file_name
@@ -54,20 +53,16 @@ def files_of(path: Path) -> list[Path]:
     return sorted(directory_of(path).glob("index-*.derived"))
 
 
-def payloads(rng: random.Random, count: int) -> list[dict[str, Any]]:
-    return [decode_payload(encode_payload(random_payload(rng))) for _ in range(count)]
-
-
 def write(rng: random.Random, points: Collection, model: Model) -> None:
     """
     Replace, add, change and delete some points.
     """
     ids = [one if rng.random() < 0.9 else f"id-{one}" for one in rng.sample(range(60), 20)]
-    given = payloads(rng, len(ids))
+    given = random_payloads(rng, len(ids))
     points.upsert(ids, [V] * len(ids), given)
     model.update(zip(ids, given, strict=True))
     for one in rng.sample(sorted(model, key=str), 4):
-        (payload,) = payloads(rng, 1)
+        (payload,) = random_payloads(rng, 1)
         points.set_payload(payload, ids=one)
         model[one] = {**model[one], **payload}
     gone = rng.sample(sorted(model, key=str), 4)
