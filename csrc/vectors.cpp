@@ -79,8 +79,7 @@ Vectors::Vectors(std::uint32_t dim, Metric metric, Coding coding)
       codes_(coding == Coding::none ? nullptr : std::make_unique<Codes>(dim, metric)) {}
 
 std::uint64_t Vectors::rows_of_pages(std::uint64_t rows) const {
-  const std::uint64_t row_bytes = std::uint64_t{dim_} * sizeof(float);
-  const std::uint64_t step = page_size() / std::gcd<std::uint64_t, std::uint64_t>(page_size(), row_bytes);
+  const std::uint64_t step = page_size() / std::gcd(page_size(), bytes_of(1));
   return rows / step * step;
 }
 
@@ -196,11 +195,10 @@ void Vectors::prepare_block(Row row) const {
   // Rows that were mapped after the block was first used need what is derived from them, no second check.
   const std::uint32_t present = std::min<std::uint32_t>(block_mask_ + 1, rows() - first);
   if (ready >= present) return;
-  const std::size_t row_bytes = dim_ * sizeof(float);
   // Blocks are mostly made ready in turn, all of them; one that is wanted alone is read alone.
   if (block == 0) begin_reading(0);
   const bool is_in_turn = block == 0 || ready_[block - 1].load(std::memory_order_relaxed) != 0;
-  is_in_turn ? read_ahead(first, first + present) : pages_.read_ahead(first * row_bytes, (first + present) * row_bytes);
+  is_in_turn ? read_ahead(first, first + present) : pages_.read_ahead(bytes_of(first), bytes_of(first + present));
   if (ready == 0) check_block(block);
   derive(first + ready, first + present);
   ready_[block].store(present, std::memory_order_release);

@@ -235,7 +235,7 @@ class Vectors {
   static constexpr float kSmallestSum = 1e-25F;
 
   static constexpr std::size_t kStretch = std::size_t{512} << 10;  // as much as systems read in one go
-  std::size_t stretch_of(Row row) const { return static_cast<std::size_t>(row) * dim_ * sizeof(float) / kStretch; }
+  std::size_t stretch_of(Row row) const { return bytes_of(row) / kStretch; }
   void read_stretches(std::size_t first, std::size_t count) const;
   void prepare_block(Row row) const;
   void advance_all_ready() const;

@@ -13,18 +13,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vecdb.errors import Corruption, InternalError, ReadOnly, StorageError, VecdbError
+from vecdb.errors import InternalError, ReadOnly, StorageError, VecdbError
 from vecdb.storage import files
 from vecdb.storage.checkpoint import LOG_BYTES, Checkpointer, Occasion, Parts
 from vecdb.storage.clean_close import forget_clean_close, write_clean_close
 from vecdb.storage.compaction import DiskCompaction, Present
 from vecdb.storage.effects import Effects
 from vecdb.storage.findings import Findings
-from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, read_declared, write_declared
+from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, write_declared
 from vecdb.storage.generation import Generation
 from vecdb.storage.generation_lock import remove_older_generations, remove_other_generations
 from vecdb.storage.generation_reads import StoreReads
-from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base, settle_current
+from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base, read_indexes, settle_current
 from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.wal import Log, Ticket
@@ -292,12 +292,7 @@ class DiskStore(StoreReads):
         Return the declared payload indexes by key; none, with a logged warning, when the file cannot be read: no answer
         depends on it.
         """
-        path = self._directory / INDEXES_NAME
-        try:
-            return read_declared(path).indexes if files.exists(path) else {}
-        except (Corruption, StorageError) as error:
-            logger.warning("%s: the declared payload indexes are lost, declare them again with create_index: %s", path, error)
-            return {}
+        return read_indexes(self._directory, consequence="are lost, declare them again with create_index")
 
     def write_indexes(self, declared: Mapping[str, IndexSpec]) -> None:
         """

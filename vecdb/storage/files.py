@@ -263,21 +263,20 @@ def try_lock(fd: int) -> bool:
     """
     Take an exclusive advisory lock on an open file; False when another open file description holds one.
     """
-    with _reported("lock", path_of(fd)):
-        try:
-            system.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+    return _try_flock(fd, fcntl.LOCK_EX)
 
 
 def try_lock_shared(fd: int) -> bool:
     """
     Take a shared advisory lock on an open file; False when another open file description holds an exclusive one.
     """
+    return _try_flock(fd, fcntl.LOCK_SH)
+
+
+def _try_flock(fd: int, operation: int) -> bool:
     with _reported("lock", path_of(fd)):
         try:
-            system.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            system.flock(fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True

@@ -8,20 +8,20 @@ order of their LSNs. Thread rule: as in store.py.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from threading import Lock
 
 from vecdb.errors import InternalError, ReadOnly, StorageError
-from vecdb.storage.effects import Effects, PointId
+from vecdb.storage.effects import Effects
 from vecdb.storage.findings import Findings
 from vecdb.storage.framing import IndexSpec
+from vecdb.storage.generation_reads import StoreReads
 from vecdb.storage.memory_generation import MemoryCompaction, MemoryGeneration
 from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo
-from vecdb.storage.view import View
 from vecdb.storage.wal import Ticket
 
 
-class MemoryStore:
+class MemoryStore(StoreReads):
     """
     The store of a collection in memory.
     """
@@ -44,20 +44,6 @@ class MemoryStore:
         return self._generation
 
     @property
-    def next_offset(self) -> int:
-        """
-        The first offset that no applied write has used.
-        """
-        return self._generation.next_offset
-
-    @property
-    def live_count(self) -> int:
-        """
-        The number of points.
-        """
-        return self._generation.live_count
-
-    @property
     def read_only_reason(self) -> str | None:
         """
         Why writes are refused, or None.
@@ -69,42 +55,6 @@ class MemoryStore:
         Remember how calls are applied.
         """
         self._apply = apply
-
-    def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
-        """
-        Return each id's offset in the applied state; None where there is no such point.
-        """
-        return self._generation.offsets_of(ids)
-
-    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
-        """
-        Return each offset's encoded payload; None where the offset is a tombstone by now.
-        """
-        return self._generation.payloads_of(offsets)
-
-    def iterate_ids(self, *, after: PointId | None = None) -> Iterator[PointId]:
-        """
-        Iterate over the ids beyond `after`, ascending, as of this call.
-        """
-        return self._generation.iterate_ids(after=after)
-
-    def iterate_payloads(self, first: int, last: int) -> Iterator[tuple[int, bytes]]:
-        """
-        Iterate over (offset, encoded payload) of the live offsets in [first, last), ascending, as of this call.
-        """
-        return self._generation.iterate_payloads(first, last)
-
-    def view(self) -> View:
-        """
-        Return the applied state of now, which stays readable.
-        """
-        return self._generation.view()
-
-    def row_file(self, field: int) -> tuple[int, int]:
-        """
-        Return (-1, 0): the rows are in the core.
-        """
-        return self._generation.row_file(field)
 
     def reserve(self, effects: Effects) -> None:
         """

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from vecdb.errors import Corruption, ReadOnly, StorageError
+from vecdb.errors import ReadOnly
 from vecdb.storage import files
 from vecdb.storage.effects import Effects
 from vecdb.storage.findings import Findings
-from vecdb.storage.framing import IndexSpec, Manifest, read_catalog, read_declared
+from vecdb.storage.framing import IndexSpec, Manifest, read_catalog
 from vecdb.storage.generation_reads import StoreReads
 from vecdb.storage.reader_generation import ReaderGeneration, ShowRows, open_reading
-from vecdb.storage.recovery import INDEXES_NAME
+from vecdb.storage.recovery import read_indexes
 from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo
 from vecdb.storage.verify import FileVerification
 from vecdb.storage.wal import Ticket
@@ -124,12 +124,7 @@ class ReaderStore(StoreReads):
         """
         Return the declared payload indexes by key; none, with a logged warning, when the file cannot be read: no answer depends on it.
         """
-        path = self.directory / INDEXES_NAME
-        try:
-            return read_declared(path).indexes if files.exists(path) else {}
-        except (Corruption, StorageError) as error:
-            logger.warning("%s: the declared payload indexes cannot be read: %s", path, error)
-            return {}
+        return read_indexes(self.directory, consequence="cannot be read")
 
     def info(self) -> StoreInfo:
         """

@@ -9,20 +9,32 @@ thread, before anybody else has the store.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vecdb.errors import Corruption
+from vecdb.errors import Corruption, StorageError
 from vecdb.storage import files
 from vecdb.storage.base_state import BaseState, RowState
 from vecdb.storage.blocks import IDS_PER_BLOCK, OFFSETS_PER_BITMAP, bits_of
 from vecdb.storage.clean_close import check_clean_close
 from vecdb.storage.derived import DerivedFiles
-from vecdb.storage.framing import Catalog, Current, Manifest, read_current, read_manifest, write_current, write_manifest
+from vecdb.storage.framing import (
+    Catalog,
+    Current,
+    IndexSpec,
+    Manifest,
+    read_current,
+    read_declared,
+    read_manifest,
+    write_current,
+    write_manifest,
+)
 from vecdb.storage.log_reader import segment_name
 from vecdb.storage.points import FILE_NAME, PointsFile
 from vecdb.storage.points_read import Snapshot
@@ -31,6 +43,8 @@ from vecdb.storage.segments import RECORD_HEADER, SEGMENT_HEADER
 from vecdb.storage.store import Loader
 from vecdb.storage.vectors import RowFile, rows_per_block
 from vecdb.storage.wal import Log
+
+logger = logging.getLogger("vecdb.storage")
 
 INDEXES_NAME = "INDEXES"
 COLLECTION = re.compile(r"c-(\d+)")
@@ -153,6 +167,19 @@ def _was_written(log: Path) -> bool:
         return any(files.read_at(fd, RECORD_HEADER, SEGMENT_HEADER))
     finally:
         files.close(fd)
+
+
+def read_indexes(directory: Path, *, consequence: str) -> Mapping[str, IndexSpec]:
+    """
+    Return the declared payload indexes of a collection by key; none, with a logged warning that says the consequence, when the file cannot
+    be read: no answer depends on it.
+    """
+    path = directory / INDEXES_NAME
+    try:
+        return read_declared(path).indexes if files.exists(path) else {}
+    except (Corruption, StorageError) as error:
+        logger.warning("%s: the declared payload indexes %s: %s", path, consequence, error)
+        return {}
 
 
 def settle_current(directory: Path, base: Base) -> None:
