@@ -197,6 +197,23 @@ TEST(a_writer_that_helps_brings_the_tail_below_its_bound) {
   CHECK_EQUAL(300U, index->field_stats(0).indexed_rows);
 }
 
+TEST(a_writer_helps_though_nobody_searches_once_the_tail_is_32_times_its_bound) {
+  constexpr Row kRepeats = 8;  // of the same rows: only their number matters here
+  constexpr Row kAllowed = 96000;
+  CHECK_EQUAL(kAllowed, 32 * tail_bound(kWide));
+  std::mt19937_64 random = seeded("unsearched", 45);
+  const std::vector<float> some = whole_values(random, (kAllowed / kRepeats) * kWide);
+  std::vector<float> rows;
+  rows.reserve(some.size() * kRepeats + 64 * kWide);
+  for (Row i = 0; i < kRepeats; ++i) rows.insert(rows.end(), some.begin(), some.end());
+  rows.insert(rows.end(), some.begin(), some.begin() + 64 * kWide);
+  const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
+  CHECK_EQUAL(32U, index->indexer().help(32));
+  CHECK_EQUAL(32U, index->indexer().help(1000));
+  CHECK_EQUAL(0U, index->indexer().help(1000));
+  CHECK_EQUAL(64U, index->field_stats(0).indexed_rows);
+}
+
 THREADED_TEST(damaged_rows_are_reported_by_whoever_waits_and_whoever_searches) {
   constexpr Row kRows = 3200;
   std::mt19937_64 random = seeded("damage", 48);
