@@ -200,10 +200,10 @@ def test_points_that_die_while_an_index_is_built_are_not_counted(points: Collect
         scan(self, building, rows, last)
         calls.append(last)
 
-    iterate = points._state.contents.payloads.iterate
+    between = points._state.contents.payloads.between
 
-    def crossed(first: int, last: int) -> Any:
-        rows = list(iterate(first, last))
+    def crossed(first: int, last: int, names: tuple[str, ...]) -> Any:
+        rows = between(first, last, names)
         if first == 10:  # one scanned, two of the block that was just read, one yet to be scanned
             points.delete([3, 12, 35])
             points.upsert([13, 4], [V] * 2, [{"a": "x"}, {"a": "y"}])
@@ -211,7 +211,7 @@ def test_points_that_die_while_an_index_is_built_are_not_counted(points: Collect
         return rows
 
     monkeypatch.setattr(PayloadIndexes, "_scan", meanwhile)
-    monkeypatch.setattr(points._state.contents.payloads, "iterate", crossed)
+    monkeypatch.setattr(points._state.contents.payloads, "between", crossed)
     assert found_of(points, F("a") == "x") == {*range(40)} - {3, 12, 35, 4, 5, 14, 36}
     assert calls == [10, 20, 30, 40]
     assert index_of(points, "a", "tags").entries == 2 * 37
@@ -232,8 +232,10 @@ def test_words_beyond_the_budget_are_left_to_the_evaluator(points: Collection, m
 def test_one_scan_builds_all_indexes_of_a_filter(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     points.upsert(list(range(10)), [V] * 10, [{"a": n, "p": {"lat": n, "lon": 0}} for n in range(10)])
     scans: list[int] = []
-    iterate = points._state.contents.payloads.iterate
-    monkeypatch.setattr(points._state.contents.payloads, "iterate", lambda first, last: (scans.append(first), iterate(first, last))[1])
+    between = points._state.contents.payloads.between
+    monkeypatch.setattr(
+        points._state.contents.payloads, "between", lambda first, last, names: (scans.append(first), between(first, last, names))[1]
+    )
     assert found_of(points, (F("a") < 6) & F("p").geo_box((9.5, -1), (2.5, 1)) & ~(F("a") == 4)) == {3, 5}
     assert scans == [0]
 

@@ -108,7 +108,7 @@ def test_answers_are_those_of_the_evaluator_whatever_is_declared(path: Path, kin
 
 def test_an_index_declared_before_the_points_is_fed_by_writes(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     points.create_index("n", "integer")
-    monkeypatch.setattr(points._state.contents.payloads, "iterate", lambda first, last: pytest.fail("payloads were scanned"))
+    monkeypatch.setattr(points._state.contents.payloads, "between", lambda first, last: pytest.fail("payloads were scanned"))
     points.upsert(range(50), [V] * 50, [{"n": n % 5} for n in range(50)])
     assert points.count(F("n") == 3) == 10
     assert points.count(F("n") < 2) == 20
@@ -519,15 +519,15 @@ def test_a_declaration_file_of_another_kind_is_corruption_to_its_reader(tmp_path
 def test_an_interrupt_while_an_index_is_built_declares_nothing(points: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_payload_index, "BLOCK", 10)
     points.upsert(range(40), [V] * 40, [{"a": n % 4} for n in range(40)])
-    iterate = points._state.contents.payloads.iterate
+    between = points._state.contents.payloads.between
     with monkeypatch.context() as patched:
 
-        def interrupted(first: int, last: int) -> Any:
+        def interrupted(first: int, last: int, names: tuple[str, ...]) -> Any:
             if first == 20:
                 os.kill(os.getpid(), signal.SIGINT)
-            return iterate(first, last)
+            return between(first, last, names)
 
-        patched.setattr(points._state.contents.payloads, "iterate", interrupted)
+        patched.setattr(points._state.contents.payloads, "between", interrupted)
         with pytest.raises(KeyboardInterrupt):
             points.create_index("a", "integer", m=4)
     assert points.indexes == {}

@@ -8,20 +8,21 @@ import errno
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
-from filter_samples import random_condition, random_filter, random_payloads
+from filter_samples import PATHS, random_condition, random_filter, random_payloads
 from storage_doubles import QuickSystem
 
 import vecdb
-from vecdb import Collection, F
+from vecdb import Collection, F, _payload_index
 from vecdb._payload_index import PayloadIndexes
-from vecdb.filters import matches, parse, terms
+from vecdb._payload_parts import PayloadParts
+from vecdb.filters import KeyPath, Kind, matches, parse, terms
 from vecdb.storage import files, saved_indexes
 from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.index_file import IndexHeader, IndexName, decode, encode
@@ -128,15 +129,15 @@ def scans(monkeypatch: pytest.MonkeyPatch, points: Collection) -> list[int]:
     read: list[int] = []
     source = points._state.contents.payloads
 
-    def noting(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def call(*given: Any) -> Iterator[Any]:
-            for offset, payload in original(*given):
-                read.append(offset)
-                yield offset, payload
+    def noting(original: Callable[..., PayloadParts]) -> Callable[..., PayloadParts]:
+        def call(*given: Any) -> PayloadParts:
+            parts = original(*given)
+            read.extend(parts.offsets)
+            return parts
 
         return call
 
-    monkeypatch.setattr(source, "iterate", noting(source.iterate))
+    monkeypatch.setattr(source, "between", noting(source.between))
     monkeypatch.setattr(source, "of", noting(source.of))
     return read
 
@@ -156,6 +157,21 @@ def filled(path: Path, rng: random.Random, model: Model) -> vecdb.Database:
 
 
 # ---- the same index ----
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_a_scan_gives_indexes_what_each_payload_gives_by_itself(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    rng = random.Random(seed := block)
+    print(f"seed {seed}")
+    monkeypatch.setattr(_payload_index, "BLOCK", block)
+    points = Collection(dim=4)
+    given = random_payloads(rng, 200)
+    given += [{"a": one, "c": {"d": one}} for one in (2**53, 2**53 + 1, -(2**63), 2**64 - 1, 1, True, 1.0, -0.0, {}, [], None, "", "x\ny")]
+    points.upsert(range(len(given)), None, given)
+    points.delete(range(0, len(given), 9))
+    wanted = [(KeyPath.parse(key), kind) for key in [*PATHS, "a.lat", "e", '"a""b"'] for kind in get_args(Kind)]
+    with points._state.indexes.use(wanted):
+        assert built(points) == contents(points)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._index_entries import IndexChanges
 from vecdb._payload_index import PayloadIndexes
+from vecdb._payload_parts import PayloadParts
 from vecdb.filters import Node, Program
 from vecdb.index import CoreIndex
 from vecdb.storage.blocks import IdBlock, id_block
-from vecdb.storage.codec import decode_payload
+from vecdb.storage.codec import decode_parts, decode_payload
 from vecdb.storage.effects import Effects
 from vecdb.storage.framing import FieldSpec
 from vecdb.storage.index_file import IndexName, Sections
@@ -99,13 +100,23 @@ class StoredPayloads:
         for offset, raw in self._points.iterate_payloads(first, last):
             yield offset, decode_payload(raw)
 
-    def of(self, offsets: Sequence[int]) -> Iterator[tuple[int, Payload]]:
+    def between(self, first: int, last: int, names: tuple[str, ...]) -> PayloadParts:
         """
-        Yield (offset, payload) of those of the offsets that live.
+        Return what the payloads of the live offsets in [first, last) have at some keys.
         """
-        for offset, raw in zip(offsets, self._points.payloads_of(offsets), strict=True):
-            if raw is not None:
-                yield offset, decode_payload(raw)
+        return _parts(self._points.iterate_payloads(first, last), names)
+
+    def of(self, offsets: Sequence[int], names: tuple[str, ...]) -> PayloadParts:
+        """
+        Return what the payloads of those of the offsets that live have at some keys.
+        """
+        raws = self._points.payloads_of(offsets)
+        return _parts(((offset, raw) for offset, raw in zip(offsets, raws, strict=True) if raw is not None), names)
+
+
+def _parts(found: Iterable[tuple[int, bytes]], names: tuple[str, ...]) -> PayloadParts:
+    rows = list(found)
+    return PayloadParts([offset for offset, _ in rows], decode_parts([raw for _, raw in rows], names))
 
 
 class Contents:

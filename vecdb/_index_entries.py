@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecdb._index_types import ColumnEntries, GeoEntries, TagEntries
 
@@ -33,6 +34,15 @@ class IndexChanges(NamedTuple):
         return any(entries is not None for entries in self)
 
 
+_Form = tuple[type[np.generic], ...]
+# Element types of the arrays of each form of entries, as `CoreIndex.apply` takes them.
+_TAGS: _Form = (np.uint32, np.uint64)
+_NUMBERS: _Form = (np.uint32, np.uint32, np.float64, np.int32)
+_POINTS: _Form = (np.uint32, np.uint32, np.float64, np.float64)
+
+ColumnPart = tuple[NDArray[np.uint32], NDArray[np.float64], NDArray[Any]]
+
+
 class Entries:
     """
     Entries that are all added, or all removed.
@@ -45,6 +55,7 @@ class Entries:
         """
         self._values: list[tuple[int, int, float, int]] = []
         self._points: list[tuple[int, int, float, float]] = []
+        self._parts: dict[_Form, list[tuple[NDArray[Any], ...]]] = {_TAGS: [], _NUMBERS: [], _POINTS: []}
 
     def column(self, column: int, offset: int, given: Collection[Any], *, are_points: bool) -> None:
         """
@@ -53,42 +64,49 @@ class Entries:
         into: list[Any] = self._points if are_points else self._values
         into.extend((column, offset, *one) for one in given)
 
+    def column_part(self, column: int, entries: ColumnPart, *, are_points: bool) -> int:
+        """
+        Take what many offsets have in a column, and return how many entries that are.
+        """
+        offsets, first, second = entries
+        if len(offsets):
+            self._parts[_POINTS if are_points else _NUMBERS].append((np.full(len(offsets), column, np.uint32), offsets, first, second))
+        return len(offsets)
+
+    def tag_part(self, offsets: NDArray[np.uint32], tags: NDArray[np.uint64]) -> int:
+        """
+        Take the tags of many offsets, and return how many that are.
+        """
+        if len(offsets):
+            self._parts[_TAGS].append((offsets, tags))
+        return len(offsets)
+
     def tag_entries(self) -> TagEntries | None:
         """
         Return the tags as arrays.
         """
-        if not self.tags:
-            return None
-        offsets, tags = zip(*self.tags, strict=True)
-        return np.array(offsets, dtype=np.uint32), np.array(tags, dtype=np.uint64)
+        entries: TagEntries | None = self._arrays(_TAGS, self.tags)
+        return entries
 
     def column_entries(self) -> ColumnEntries | None:
         """
         Return the numbers as arrays.
         """
-        if not self._values:
-            return None
-        columns, offsets, values, rests = zip(*self._values, strict=True)
-        return (
-            np.array(columns, dtype=np.uint32),
-            np.array(offsets, dtype=np.uint32),
-            np.array(values, dtype=np.float64),
-            np.array(rests, dtype=np.int32),
-        )
+        entries: ColumnEntries | None = self._arrays(_NUMBERS, self._values)
+        return entries
 
     def geo_entries(self) -> GeoEntries | None:
         """
         Return the points as arrays.
         """
-        if not self._points:
-            return None
-        columns, offsets, lats, lons = zip(*self._points, strict=True)
-        return (
-            np.array(columns, dtype=np.uint32),
-            np.array(offsets, dtype=np.uint32),
-            np.array(lats, dtype=np.float64),
-            np.array(lons, dtype=np.float64),
-        )
+        entries: GeoEntries | None = self._arrays(_POINTS, self._points)
+        return entries
+
+    def _arrays(self, form: _Form, single: list[Any]) -> Any:
+        parts = self._parts[form]
+        if single:
+            parts = [*parts, tuple(map(np.array, zip(*single, strict=True), form))]
+        return tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else None
 
 
 def changes_of(added: Entries, removed: Entries) -> IndexChanges:

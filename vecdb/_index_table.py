@@ -19,7 +19,8 @@ from vecdb._index_kinds import LINKED_PARTS
 from vecdb._index_links import IndexLinks, array_of
 from vecdb._index_types import ColumnCopy, PointsCopy, TagCopy
 from vecdb._one_index import COLUMNS, PayloadIndex
-from vecdb.filters import IndexKey, KeyPath, Kind, Term, terms
+from vecdb._payload_parts import TERM_NAMES, Group, PayloadParts, column_of, groups_of, markers_of
+from vecdb.filters import IndexKey, KeyPath, Kind, Term, given_by, terms
 from vecdb.index import CoreIndex
 from vecdb.storage.index_file import Sections
 from vecdb.types import Payload
@@ -127,19 +128,47 @@ class IndexTable:
                     self._remove(index, offset, before[kind], removed)
         return changes_of(added, removed)
 
+    def _add_parts(self, indexes: Iterable[PayloadIndex], parts: PayloadParts, added: Entries) -> None:
+        """
+        Put what payloads give into indexes, but for the offsets that writes have touched.
+        """
+        groups: dict[KeyPath, list[Group]] = {}
+        for index in indexes:
+            if index.key not in groups:
+                groups[index.key] = groups_of(parts, index.key)
+            for group in groups[index.key]:
+                self._add_group(index, group.without(index.touched) if index.touched else group, added)
+
+    def _add_group(self, index: PayloadIndex, group: Group, added: Entries) -> None:
+        if group.kind is None or index.kind == "words":
+            for offset, found in group.one_by_one():
+                self._add(index, offset, given_by(found, (index.kind,))[index.kind], added)
+        elif index.kind in COLUMNS:
+            index.entries += added.column_part(index.column, column_of(group, index.kind), are_points=index.kind == "points")
+        else:
+            for marker in markers_of(group, index.kind):
+                tag = np.uint64(self._tag_of(index, marker))
+                index.entries += added.tag_part(group.offsets, np.full(len(group.offsets), tag))
+            if index.kind == "tags" and group.kind in TERM_NAMES:
+                name = TERM_NAMES[group.kind]
+                tags = {value: self._tag_of(index, (name, value)) for value in dict.fromkeys(group.values)}
+                index.entries += added.tag_part(group.offsets, np.array([tags[value] for value in group.values], np.uint64))
+
+    def _tag_of(self, index: PayloadIndex, term: Term) -> int:
+        tag = index.tags.get(term)
+        if tag is None:
+            tag = index.tags[term] = self._next_tag
+            self._next_tag += 1
+            self.generation += 1
+            self._links_of.ask_for_term(index, term, tag)
+        return tag
+
     def _add(self, index: PayloadIndex, offset: int, given: Collection[Any], added: Entries) -> None:
         index.entries += len(given)
         if index.kind in COLUMNS:
             added.column(index.column, offset, given, are_points=index.kind == "points")
             return
-        for term in given:
-            tag = index.tags.get(term)
-            if tag is None:
-                tag = index.tags[term] = self._next_tag
-                self._next_tag += 1
-                self.generation += 1
-                self._links_of.ask_for_term(index, term, tag)
-            added.tags.append((offset, tag))
+        added.tags.extend((offset, self._tag_of(index, term)) for term in given)
 
     @staticmethod
     def _remove(index: PayloadIndex, offset: int, given: Collection[Any], removed: Entries) -> None:

@@ -6,7 +6,7 @@ Plain state without a lock: `_payload_index.PayloadIndexes` owns it and says whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from vecdb.errors import InvalidArgument
@@ -74,6 +74,13 @@ class PayloadIndex:
         if self.complete or offset >= self.end or offset in self.touched:
             return True
         return offset < self.scanned and offset not in self.stale
+
+
+def names_of(indexes: Iterable[PayloadIndex]) -> tuple[str, ...]:
+    """
+    Return the keys of a payload, each once, at which the paths of indexes begin.
+    """
+    return tuple(dict.fromkeys(str(index.key.steps[0]) for index in indexes))
 
 
 def file_name(name: IndexKey) -> IndexName:

@@ -25,13 +25,13 @@ from vecdb._index_entries import Entries, changes_of
 from vecdb._index_image import read_column, read_points, read_tags
 from vecdb._index_kinds import LINKED_PARTS
 from vecdb._index_table import IndexTable
-from vecdb._one_index import COLUMNS, PayloadIndex, file_name, index_key
+from vecdb._one_index import COLUMNS, PayloadIndex, file_name, index_key, names_of
+from vecdb._payload_parts import PayloadParts
 from vecdb.errors import Closed, Corruption
-from vecdb.filters import IndexKey, KeyPath, terms
+from vecdb.filters import IndexKey, KeyPath
 from vecdb.index import CoreIndex
 from vecdb.storage.index_file import IndexName, Sections
 from vecdb.storage.saved_indexes import SavedIndex, SavedIndexes
-from vecdb.types import Payload
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
@@ -42,15 +42,15 @@ class Payloads(Protocol):
     Where the payloads of live offsets are read from.
     """
 
-    def iterate(self, first: int, last: int) -> Iterator[tuple[int, Payload]]:
+    def between(self, first: int, last: int, names: tuple[str, ...]) -> PayloadParts:
         """
-        Yield (offset, payload) of the live offsets in [first, last).
+        Return what the payloads of the live offsets in [first, last) have at some keys.
         """
         ...
 
-    def of(self, offsets: Sequence[int]) -> Iterator[tuple[int, Payload]]:
+    def of(self, offsets: Sequence[int], names: tuple[str, ...]) -> PayloadParts:
         """
-        Yield (offset, payload) of those of the offsets that live.
+        Return what the payloads of those of the offsets that live have at some keys.
         """
         ...
 
@@ -239,7 +239,7 @@ class PayloadIndexes(IndexTable):
         for low in range(first, end, BLOCK) if building else ():
             last = min(low + BLOCK, end)
             self._check_going()
-            rows = list(self._payloads.iterate(low, last))
+            rows = self._payloads.between(low, last, names_of(building))
             with self._apply_lock:
                 self._scan(building, rows, last)
                 self._refuse(building)
@@ -248,18 +248,9 @@ class PayloadIndexes(IndexTable):
         if self._stopped:
             raise Closed("the collection was closed while an index was built: open the database again")
 
-    def _scan(self, building: Sequence[PayloadIndex], rows: Sequence[tuple[int, Payload]], last: int) -> None:
+    def _scan(self, building: Sequence[PayloadIndex], rows: PayloadParts, last: int) -> None:
         added = Entries()
-        by_key: dict[KeyPath, list[PayloadIndex]] = {}
-        for index in building:
-            by_key.setdefault(index.key, []).append(index)
-        for key, indexes in by_key.items():
-            kinds = [index.kind for index in indexes]
-            for offset, payload in rows:
-                found = terms(payload, key, kinds)
-                for index in indexes:
-                    if offset not in index.touched:
-                        self._add(index, offset, found[index.kind], added)
+        self._add_parts(building, rows, added)
         changes = changes_of(added, Entries())
         if changes:
             self._core.apply(first_offset=self._next_offset(), **changes._asdict())
@@ -348,7 +339,7 @@ class PayloadIndexes(IndexTable):
             for low in range(0, len(stale), BLOCK) if building else ():
                 self._check_going()
                 block = stale[low : low + BLOCK].tolist()
-                rows = list(self._payloads.of(block))
+                rows = self._payloads.of(block, names_of(building))
                 with self._apply_lock:
                     self._scan(building, rows, offsets)
                     for index in building:

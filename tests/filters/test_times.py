@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from vecdb.filters.times import parse_time
+from vecdb.filters.times import parse_time, time_pair
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def test_spellings_of_one_instant_are_equal(text):
 )
 def test_what_is_not_a_time_is_none(text):
     assert parse_time(text) is None
+    assert time_pair(text) is None
 
 
 def test_fractions_of_any_length_are_compared_exactly():
@@ -76,6 +77,7 @@ def test_pairs_order_like_the_instants_they_stand_for_where_they_differ():
     digits = ["", ".5", ".000000001", ".0000000011", ".0000000019", ".000000002", ".9999999999", ".99999999900"]
     texts = [f"{rng.choice(['1969-12-31T23:59:59', '1970-01-01T00:00:00', '0001-01-01T00:00:00'])}{rng.choice(digits)}" for _ in range(200)]
     times = [parse_time(text) for text in texts]
+    assert [time.pair for time in times] == [time_pair(text) for text in texts]
     for a in times:
         for b in times:
             assert (a.pair == b.pair) or (a.pair < b.pair) == (a < b)

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vecdb.errors import Corruption, InvalidArgument
 from vecdb.storage import codec
-from vecdb.storage.codec import EMPTY_PAYLOAD, MAX_DEPTH, decode_payload, encode_payload
+from vecdb.storage.codec import EMPTY_PAYLOAD, MAX_DEPTH, UNSET, decode_parts, decode_payload, encode_payload
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20)
@@ -92,7 +92,7 @@ def test_size_has_the_same_limit_both_ways(monkeypatch: pytest.MonkeyPatch) -> N
         decode_payload(data)
 
 
-@pytest.mark.parametrize(
+UNDECODABLE = pytest.mark.parametrize(
     "data",
     [
         b"",
@@ -109,9 +109,14 @@ def test_size_has_the_same_limit_both_ways(monkeypatch: pytest.MonkeyPatch) -> N
         b"\xc1",
     ],
 )
+
+
+@UNDECODABLE
 def test_bytes_that_are_no_payload_are_corruption(data: bytes) -> None:
     with pytest.raises(Corruption):
         decode_payload(data)
+    with pytest.raises(Corruption):
+        decode_parts([EMPTY_PAYLOAD, data], ("a",))
 
 
 @given(st.binary(max_size=60))
@@ -122,3 +127,49 @@ def test_any_bytes_give_a_json_object_or_corruption(data: bytes) -> None:
         return
     assert isinstance(payload, dict)
     assert codec._not_json(payload) is None
+
+
+# ---- parts of payloads ----
+
+
+@settings(max_examples=30)
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "", 'q"', "\n", "ä.b"]) | st.text(), VALUES, max_size=4), max_size=4))
+def test_parts_are_what_whole_payloads_have_at_these_keys(payloads: list[dict[str, Any]]) -> None:
+    raws = list(map(encode_payload, payloads))
+    for names in ((), ("a",), ("", 'q"', "\n", "ä.b"), ("ä.b", "a", "")):
+        expected = {name: [payload.get(name, UNSET) for payload in payloads] for name in names}
+        found = decode_parts(raws, names)
+        assert expected == found
+        assert repr(expected) == repr(found)
+
+
+@given(st.binary(max_size=60))
+def test_parts_of_any_bytes_are_json_or_corruption(data: bytes) -> None:
+    try:
+        parts = decode_parts([data, EMPTY_PAYLOAD], ("a", "b"))
+    except Corruption:
+        return
+    for name in ("a", "b"):
+        one, none = parts[name]
+        assert none is UNSET
+        assert one is UNSET or codec._not_json({name: one}) is None
+
+
+def test_parts_hold_the_limits_of_payloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    deepest, deeper = nested(MAX_DEPTH), nested(MAX_DEPTH + 1)
+    assert {"a": [deepest["a"]]} == decode_parts([encode_payload(deepest)], ("a",))
+    with pytest.raises(Corruption, match="nested deeper"):
+        decode_parts([msgspec.msgpack.encode(deeper)], ("a",))
+    bottomless = b"\x81\xa1a" + b"\x91" * 1_000_000 + b"\xc0"
+    for name in ("a", "b"):
+        with pytest.raises(Corruption):
+            decode_parts([bottomless], (name,))
+    raws = [encode_payload({"a": 1}), encode_payload({"a": "x" * 100})]
+    monkeypatch.setattr(codec, "MAX_BYTES", 9)
+    with pytest.raises(Corruption, match="at most 9"):
+        decode_parts(raws, ("b",))
+
+
+def test_where_a_key_comes_twice_parts_hold_what_whole_payloads_hold() -> None:
+    twice = b"\x82\xa1a\x01\xa1a\x02"
+    assert decode_payload(twice)["a"] == decode_parts([twice], ("a",))["a"][0] == 2

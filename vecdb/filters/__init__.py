@@ -15,12 +15,14 @@ from vecdb.filters.lower import keys, lower
 from vecdb.filters.parse import parse
 from vecdb.filters.paths import KeyPath, elements, values
 from vecdb.filters.program import Program, offsets_program, with_tag
-from vecdb.filters.terms import FLOATS, IndexKey, Kind, Number, Term, Terms, is_value, term, terms
-from vecdb.filters.times import Time, parse_time
+from vecdb.filters.terms import FILLED, FLOATS, ONE, IndexKey, Kind, Number, Term, Terms, given_by, is_value, term, terms
+from vecdb.filters.times import Time, parse_time, time_pair
 from vecdb.filters.tree import Filter, Node
 
 __all__ = [
+    "FILLED",
     "FLOATS",
+    "ONE",
     "Except",
     "F",
     "Filter",
@@ -36,6 +38,7 @@ __all__ = [
     "Terms",
     "Time",
     "elements",
+    "given_by",
     "is_value",
     "keys",
     "lower",
@@ -45,6 +48,7 @@ __all__ = [
     "parse_time",
     "term",
     "terms",
+    "time_pair",
     "values",
     "with_tag",
 ]

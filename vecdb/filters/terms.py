@@ -14,7 +14,7 @@ from typing import Any, Literal
 from vecdb.filters.geo import GeoPoint, point_of
 from vecdb.filters.paths import KeyPath, unwrapped, values
 from vecdb.filters.text import tokens
-from vecdb.filters.times import parse_time
+from vecdb.filters.times import time_pair
 
 Kind = Literal["tags", "numbers", "times", "points", "words", "presence", "counts"]
 """
@@ -140,7 +140,13 @@ def terms(payload: Mapping[str, Any], key: KeyPath, kinds: Iterable[Kind]) -> Te
     >>> terms({"a": "new York"}, KeyPath.parse("a"), ["words"])["words"] == {("word", "new"), ("word", "york")}
     True
     """
-    found = values(payload, key)
+    return given_by(values(payload, key), kinds)
+
+
+def given_by(found: Sequence[Any], kinds: Iterable[Kind]) -> Terms:
+    """
+    Return what the values at a key, all of one payload, give to these kinds of indexes of it.
+    """
     if not found:
         return dict.fromkeys(kinds, ())
     # Most keys have one plain value, which is its own element.
@@ -176,8 +182,8 @@ def _numbers(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...
 
 
 def _times(found: Sequence[Any], elements: Sequence[Any]) -> tuple[Number, ...]:
-    times = (parse_time(element) for element in elements if isinstance(element, str))
-    return tuple(dict.fromkeys(time.pair for time in times if time is not None))
+    pairs = (time_pair(element) for element in elements if isinstance(element, str))
+    return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
 
 
 def _points(found: Sequence[Any], elements: Sequence[Any]) -> tuple[GeoPoint, ...]:

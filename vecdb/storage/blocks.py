@@ -62,7 +62,7 @@ def unseal(key: bytes, value: bytes, where: str) -> bytes:
     differs.
     """
     content = value[4:]
-    if len(value) < 4 or int.from_bytes(value[:4], "little") != crc32c(key + content):
+    if value[:4] != u32.pack(crc32c(key + content)):
         raise Corruption(
             f"{where}, key {key.hex()}: the checksum of a value of {len(value)} bytes does not match; restore a backup of the database"
         )

@@ -8,7 +8,11 @@ and nesting beyond the limit are refused. Pure functions; any thread.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +25,12 @@ EMPTY_PAYLOAD = b"\x80"
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 _KEYS = frozenset((str,))
+UNSET: Final = msgspec.UNSET
+"""
+Stands where a payload has no such key.
+"""
+_PLAIN = _SCALARS | {type(UNSET)}
+_UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
@@ -63,7 +73,7 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
         raise Corruption(f"a stored payload has {len(data):,} bytes, expected at most {MAX_BYTES:,}")
     try:
         payload: dict[str, Any] = _decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise Corruption(f"a stored payload cannot be decoded: {error}") from error
     if _SCALARS.issuperset(map(type, payload.values())):  # the decoder has seen to the keys
         return payload
@@ -71,6 +81,62 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
     if problem is not None:
         raise Corruption(f"a stored payload is not a JSON object: {problem}")
     return payload
+
+
+def decode_parts(raws: Sequence[bytes], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """
+    Return, by name, the value of each payload at that key, UNSET where it has none; the other keys are passed over without a look at
+    what they hold. Raises Corruption for bytes that are not a payload, as far as they are looked at.
+
+    >>> decode_parts([encode_payload({"n": 1, "text": "a"}), encode_payload({})], ("n",))
+    {'n': [1, UNSET]}
+    """
+    if max(map(len, raws), default=0) > MAX_BYTES:
+        raise Corruption(f"a stored payload has {max(map(len, raws)):,} bytes, expected at most {MAX_BYTES:,}")
+    decoder = _parts_decoder(names)
+    if decoder is None:
+        payloads = list(map(decode_payload, raws))
+        return {name: [payload.get(name, UNSET) for payload in payloads] for name in names}
+    try:
+        parts = list(map(decoder.decode, raws))
+    except _UNDECODABLE as error:
+        raise Corruption(f"a stored payload cannot be decoded: {error}") from error
+    found = {name: list(map(attrgetter(_member(place)), parts)) for place, name in enumerate(names)}
+    for name, values in found.items():
+        _check_values(name, values)
+    return found
+
+
+def _member(place: int) -> str:
+    return f"part_{place}"
+
+
+@lru_cache(maxsize=64)
+def _parts_decoder(names: tuple[str, ...]) -> msgspec.msgpack.Decoder[Any] | None:
+    members = {_member(place): name for place, name in enumerate(names)}
+    try:
+        kind = msgspec.defstruct("Parts", [(member, Any, UNSET) for member in members], rename=members, gc=False)
+    except ValueError:  # msgspec has no members whose names hold a quote, a backslash or a control character
+        return None
+    return msgspec.msgpack.Decoder(kind)
+
+
+def _check_values(name: str, values: Sequence[Any]) -> None:
+    kinds = set(map(type, values))
+    if kinds <= _PLAIN:
+        return
+    objects = [value for value in values if type(value) is dict]
+    arrays = [value for value in values if type(value) is list]
+    if (
+        kinds <= _PLAIN | {dict, list}
+        and _KEYS.issuperset(map(type, chain.from_iterable(objects)))
+        and _SCALARS.issuperset(map(type, chain.from_iterable(chain(arrays, map(dict.values, objects)))))
+    ):
+        return
+    for value in values:
+        problem = None if type(value) in _PLAIN else _not_json({name: value})
+        if problem is not None:
+            raise Corruption(f"a stored payload is not a JSON object: {problem}")
 
 
 def _not_json(payload: object) -> str | None:

@@ -107,10 +107,11 @@ class Snapshot:
         """
         where = self._where(b"payloads")
         found: dict[int, bytes] = {}
+        from_bytes = int.from_bytes
         for key, value in self._scan(b"payloads", key_u32.pack(first)):
             if len(key) != key_u32.size:
                 raise Corruption(f"{where}: a key has {len(key)} bytes, expected {key_u32.size}; restore a backup of the database")
-            offset = key_u32.unpack(key)[0]
+            offset = from_bytes(key, "big")
             if offset >= last:
                 break
             found[offset] = unseal(key, value, where)
