@@ -27,7 +27,7 @@ extern "C" {
 
 const char* vecdb_last_error(void) { return vecdb::last_error; }
 
-uint32_t vecdb_abi_version(void) { return 4; }
+uint32_t vecdb_abi_version(void) { return 5; }
 
 const char* vecdb_kernels(void) {
   static const std::string names = std::string(vecdb::kernels().name) + " " + vecdb::crc32c_implementations().back().name;
@@ -35,6 +35,22 @@ const char* vecdb_kernels(void) {
 }
 
 uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size) { return vecdb::crc32c(crc, data, size); }
+
+vecdb_status vecdb_crc32c_each(const void* data, uint64_t size, const uint64_t* sizes, uint64_t count, uint32_t* out_crcs) {
+  return vecdb::guarded([&] {
+    const auto* bytes = static_cast<const unsigned char*>(data);
+    if ((bytes == nullptr && size > 0) || ((sizes == nullptr || out_crcs == nullptr) && count > 0)) {
+      throw vecdb::Error(vecdb::Code::invalid_argument, "data, sizes or out_crcs is NULL");
+    }
+    uint64_t begin = 0;
+    for (uint64_t i = 0; i < count; ++i) {
+      if (sizes[i] > size - begin) throw vecdb::Error(vecdb::Code::invalid_argument, "the pieces are longer than the data");
+      out_crcs[i] = vecdb::crc32c(0, bytes + begin, sizes[i]);
+      begin += sizes[i];
+    }
+    if (begin != size) throw vecdb::Error(vecdb::Code::invalid_argument, "the pieces are shorter than the data");
+  });
+}
 
 uint32_t vecdb_rows_per_block(uint32_t dim) { return vecdb::rows_per_block(dim); }
 

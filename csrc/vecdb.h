@@ -42,6 +42,9 @@ const char* vecdb_kernels(void);
 /* CRC32C (Castagnoli) of data, continuing from crc; start with 0. */
 uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size);
 
+/* CRC32C of each of count pieces that lie one behind the other in data. The sizes must add up to size. */
+vecdb_status vecdb_crc32c_each(const void* data, uint64_t size, const uint64_t* sizes, uint64_t count, uint32_t* out_crcs);
+
 /* ---- filter programs ---------------------------------------------------------------------------------------- *
  * A program is an array of 64-bit words in postfix order, over a stack of sets of offsets. One word names the
  * operation, its operands follow. The stack must hold exactly one set at the end. An empty program is ALL.

@@ -32,6 +32,7 @@ from vecdb.storage.blocks import (
     ids_of_block,
     seal,
     unseal,
+    unseal_each,
 )
 from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.lmdb_errors import MAP_SIZE, lmdb_errors
@@ -131,6 +132,16 @@ def test_a_value_under_another_key_is_corruption() -> None:
     for key, value in ((b"kez", sealed), (b"key", b""), (b"key", sealed[:-1]), (b"ke", seal(b"k", b"eycontent"))):
         with pytest.raises(Corruption):
             unseal(key, value, "here")
+
+
+def test_many_values_are_checked_as_each_is() -> None:
+    keys, contents = [b"a", b"bb", b"c"], [b"one", b"", b"three"]
+    values = [seal(key, content) for key, content in zip(keys, contents, strict=True)]
+    assert contents == unseal_each(keys, values, "here")
+    assert [] == unseal_each([], [], "here")
+    for wrong in (values[1][:-1], b"", values[0], values[1] + b"x"):
+        with pytest.raises(Corruption, match="here, key 6262"):
+            unseal_each(keys, [values[0], wrong, values[2]], "here")
 
 
 def test_a_checkpoint_can_be_read_back(points: PointsFile) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._crc import crc32c
+from vecdb._crc import crc32c, crc32c_each
 from vecdb.errors import Corruption
 from vecdb.storage.effects import PointId
 
@@ -67,6 +67,19 @@ def unseal(key: bytes, value: bytes, where: str) -> bytes:
             f"{where}, key {key.hex()}: the checksum of a value of {len(value)} bytes does not match; restore a backup of the database"
         )
     return content
+
+
+def unseal_each(keys: Sequence[bytes], values: Sequence[bytes], where: str) -> list[bytes]:
+    """
+    Return the contents of many values, some hundreds at least being quicker than one by one; raises Corruption as `unseal` does.
+    """
+    contents = [value[4:] for value in values]
+    expected = b"".join([value[:4] for value in values])
+    sums = crc32c_each([key + content for key, content in zip(keys, contents, strict=True)])
+    # A value of less than 4 bytes makes the sums differ in length.
+    if expected != sums.astype("<u4").tobytes():
+        return [unseal(key, value, where) for key, value in zip(keys, values, strict=True)]
+    return contents
 
 
 def id_key(point_id: PointId) -> bytes:

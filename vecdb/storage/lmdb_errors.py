@@ -4,9 +4,8 @@ Errors of LMDB as errors of this library, with the path and what to do; and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import lmdb
 
@@ -18,22 +17,43 @@ MAP_SIZE = 64 << 30
 MAX_READERS = 512
 
 
-@contextmanager
-def lmdb_errors(path: Path) -> Iterator[None]:
+class _Translating:
     """
-    Turn errors of LMDB into this library's, with the path and what to do.
+    The with block of `lmdb_errors`; every search enters some, for which a generator would be slow.
     """
-    try:
-        yield
-    except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-        raise Corruption(f"{path} is damaged: {error}; restore a backup of the database") from error
-    except lmdb.MapFullError as error:
-        raise StorageError(f"{path} has reached its limit of {MAP_SIZE >> 30} GiB; delete points, or split the collection") from error
-    except lmdb.PanicError as error:
-        raise StorageError(
-            f"{path} cannot be written any more after a failed write ({error}); close the database and open it again"
-        ) from error
-    except lmdb.ReadersFullError as error:
-        raise StorageError(f"{path} has {MAX_READERS} readers at work already; close some iterators or readers") from error
-    except lmdb.Error as error:
-        raise StorageError(f"{path}: {error}; check the disk and its free space, then try again") from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """
+        Do nothing.
+        """
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """
+        Raise what an error of LMDB means here.
+        """
+        if isinstance(error, lmdb.Error):
+            raise _meaning(error, self._path) from error
+
+
+def lmdb_errors(path: Path) -> _Translating:
+    """
+    Turn errors of LMDB in a with block into this library's, with the path and what to do.
+    """
+    return _Translating(path)
+
+
+def _meaning(error: lmdb.Error, path: Path) -> StorageError | Corruption:
+    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
+        return Corruption(f"{path} is damaged: {error}; restore a backup of the database")
+    if isinstance(error, lmdb.MapFullError):
+        return StorageError(f"{path} has reached its limit of {MAP_SIZE >> 30} GiB; delete points, or split the collection")
+    if isinstance(error, lmdb.PanicError):
+        return StorageError(f"{path} cannot be written any more after a failed write ({error}); close the database and open it again")
+    if isinstance(error, lmdb.ReadersFullError):
+        return StorageError(f"{path} has {MAX_READERS} readers at work already; close some iterators or readers")
+    return StorageError(f"{path}: {error}; check the disk and its free space, then try again")

@@ -33,9 +33,12 @@ from vecdb.storage.blocks import (
     key_u64_u32,
     u32,
     unseal,
+    unseal_each,
 )
 from vecdb.storage.effects import PointId
 from vecdb.storage.lmdb_errors import lmdb_errors
+
+_MAX_U32 = 2**32 - 1
 
 
 class Snapshot:
@@ -106,16 +109,18 @@ class Snapshot:
         Return the payloads of the live offsets in [first, last), ascending.
         """
         where = self._where(b"payloads")
-        found: dict[int, bytes] = {}
-        from_bytes = int.from_bytes
+        end = key_u32.pack(last) if last <= _MAX_U32 else b"\xff" * (key_u32.size + 1)
+        keys, values = [], []
         for key, value in self._scan(b"payloads", key_u32.pack(first)):
+            if key >= end:
+                break
+            keys.append(key)
+            values.append(value)
+        for key in keys:
             if len(key) != key_u32.size:
                 raise Corruption(f"{where}: a key has {len(key)} bytes, expected {key_u32.size}; restore a backup of the database")
-            offset = from_bytes(key, "big")
-            if offset >= last:
-                break
-            found[offset] = unseal(key, value, where)
-        return found
+        offsets = np.frombuffer(b"".join(keys), ">u4").tolist()
+        return dict(zip(offsets, unseal_each(keys, values, where), strict=True))
 
     def id_block(self, number: int) -> IdBlock:
         """
