@@ -2,10 +2,12 @@
 What a collection costs around the core: a search with payloads, a query of a batch, filters, and `upload` with workers.
 
     python benchmarks/collection.py [--parts calls,filters,upload] [--points 200000] [--filter-points 1000000] [--uploaded 200000]
-        [--record]
+        [--data DIRECTORY] [--record]
 
-Time outside the core is the time of a call without that of the core's search inside it; the files are in the page cache. `filters` are
-those of users, through `Collection.count`; benchmarks/filter_sets.py measures the core's sets alone.
+Time outside the core is the time of a call without that of the core's search inside it; the files are in the page cache. `calls` asks for
+real word vectors with --data (glove100.f16.npy there; its last rows are the queries), else for those of the engine's generator: among
+vectors without any structure a walk is so long that the rest of a call begins with empty caches. `filters` are those of users, through
+`Collection.count`; benchmarks/filter_sets.py measures the core's sets alone.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from engine import report
+from engine.data import Dataset, Synthetic, load, synthetic
 from engine.report import Table
 from numpy.typing import NDArray
 
@@ -37,23 +40,21 @@ _ROUNDS_OF_WORK = 600
 
 class _Timed:
     """
-    The core's functions, with the time spent in one of them added up.
+    The core's functions as plain attributes, with the time spent in one of them added up.
     """
 
     def __init__(self, lib: Any, name: str) -> None:
         self.nanoseconds = 0
-        self._lib = lib
-        self._call = getattr(lib, name)
-        setattr(self, name, self._timed)
+        vars(self).update({each: getattr(lib, each) for each in dir(lib)})
+        inner, clock = getattr(lib, name), time.perf_counter_ns
 
-    def _timed(self, *arguments: Any) -> Any:
-        start = time.perf_counter_ns()
-        status = self._call(*arguments)
-        self.nanoseconds += time.perf_counter_ns() - start
-        return status
+        def timed(*arguments: Any) -> Any:
+            start = clock()
+            status = inner(*arguments)
+            self.nanoseconds += clock() - start
+            return status
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lib, name)
+        vars(self)[name] = timed
 
 
 def outside_us(call: Callable[[int], object], count: int) -> tuple[float, float]:
@@ -84,20 +85,29 @@ def payload_of(number: int) -> dict[str, Any]:
     return {"title": f"article {number}", "city": f"city {number % _CITIES}", "price": number % 997 / 4, "year": 1950 + number % 75}
 
 
-def calls(directory: Path, points: int) -> Table:
+def vectors(data: Path | None, points: int) -> Dataset:
+    """
+    Return points of 100 dimensions and 1,000 queries, none of them a point.
+    """
+    if data is not None:
+        return load("glove", data, points=points, queries=1000)
+    return synthetic("synthetic-100", Synthetic(points, _DIM), queries=1000)
+
+
+def calls(directory: Path, points: int, data: Path | None) -> Table:
     """
     Measure a search with payloads, which come from the file, and a query of a batch.
     """
-    table = Table(f"calls over {points:,} points of {_DIM} dimensions, k = 10, us", ["call", "whole", "outside the core"])
-    random = np.random.default_rng(1)
+    given = vectors(data, points)
+    points, queries = len(given.rows), given.queries
+    table = Table(f"calls over {points:,} points of {_DIM} dimensions ({given.name}), k = 10, us", ["call", "whole", "outside the core"])
     with vecdb.open(directory / "calls") as database:
         collection = database.create_collection("points", dim=_DIM, m=8, ef_construction=40)
         for first in range(0, points, 1000):
             ids = list(range(first, min(first + 1000, points)))
-            collection.upsert(ids, random.standard_normal((len(ids), _DIM)).astype(np.float32), [payload_of(one) for one in ids])
+            collection.upsert(ids, given.rows[first : first + len(ids)], [payload_of(one) for one in ids])
         collection.wait_indexed()
         collection.checkpoint()
-        queries = random.standard_normal((1000, _DIM)).astype(np.float32)
         chosen = F("city") == "city 7"
         collection.search(queries[0], filter=chosen)
         for name, call in {
@@ -210,12 +220,13 @@ def main() -> int:
     parser.add_argument("--filter-points", type=int, default=1_000_000)
     parser.add_argument("--uploaded", type=int, default=200_000)
     parser.add_argument("--directory", type=Path, help="where the files go; default: the directory for temporary files")
+    parser.add_argument("--data", type=Path, help="the directory of the real vectors, for calls")
     parser.add_argument("--record", action="store_true", help="append to benchmarks/RESULTS.md")
     options = parser.parse_args()
     about = report.heading()
     print("\n".join(about), flush=True)
     measured: dict[str, Callable[[Path], Table]] = {
-        "calls": lambda directory: calls(directory, options.points),
+        "calls": lambda directory: calls(directory, options.points, options.data),
         "filters": lambda directory: filters(directory, options.filter_points),
         "upload": lambda directory: upload(directory, options.uploaded),
     }

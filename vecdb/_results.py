@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb.index import SearchResult
-from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload
+from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload, decode_payloads
 from vecdb.types import Hit, Hits, Payload, PointId
 
 
@@ -28,10 +28,11 @@ def as_hits(
     for query, count in enumerate(result.counts.tolist()):
         offsets = result.offsets[query, :count].tolist()
         scores = result.scores[query, :count].tolist()
-        payloads: Sequence[Payload | None] = [None] * count
+        payloads: list[Payload] | list[None] = [None] * count
         if raws:
-            encoded = [raws[offset] for offset in offsets]
-            payloads = [decode_payload(raw) for raw in encoded] if columns is None else [_payload(raw, columns) for raw in encoded]
+            payloads = decode_payloads([raws[offset] for offset in offsets])
+            if columns is not None:
+                payloads = [_part(payload, columns) for payload in payloads]
         rows = vectors[query] if vectors is not None else [None] * count
         yield Hits(map(Hit, ids[query], scores, payloads, rows))
 
@@ -50,15 +51,14 @@ def ranked_hits(
         Hit(
             one,
             scores[row],
-            None if raws is None else _payload(raws[row] or EMPTY_PAYLOAD, columns),
+            None if raws is None else _part(decode_payload(raws[row] or EMPTY_PAYLOAD), columns),
             None if vectors is None else vectors[row],
         )
         for row, one in enumerate(ids)
     )
 
 
-def _payload(raw: bytes, columns: frozenset[str] | None) -> Payload:
-    payload = decode_payload(raw)
+def _part(payload: Payload, columns: frozenset[str] | None) -> Payload:
     return payload if columns is None else {key: value for key, value in payload.items() if key in columns}
 
 

@@ -129,7 +129,7 @@ class Searching(Held):
             vectors = self._vectors_of(result) if with_rows else None
             ids = result.core.decode_ids(result.ids, result.kinds, result.counts)
             for place, hits in zip(places, as_hits(result, ids, raws, columns, vectors), strict=True):
-                answers[place] = keep_by_threshold(Hits(hits[skipped:]), threshold, spec.metric)
+                answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
     def knn(

@@ -208,8 +208,8 @@ class CoreIndex(GraphCalls, CopyCalls):
         assert queries.shape[1] == self._dims[field], f"queries have {queries.shape[1]} columns, expected {self._dims[field]}"
         count = len(queries)
         asked = self._asked(k, field, ef, threads, program, exact=exact)
-        pointer = _to.f32(queries)
-        asked.queries = pointer
+        rows = _to.f32(queries)
+        asked.queries = rows
         asked.query_count = count
         offsets = np.empty((count, k), dtype=np.uint32)
         ids = np.empty((count, k), dtype=np.uint64)
@@ -217,15 +217,16 @@ class CoreIndex(GraphCalls, CopyCalls):
         scores = np.empty((count, k), dtype=np.float32)
         counts = np.empty(count, dtype=np.uint32)
         plan = ffi.new("vecdb_plan *")
+        pointer = ffi.from_buffer  # what was made here needs no look at its type
         check(
             lib.vecdb_index_search(
                 self._open(),
                 asked,
-                _to.u32(offsets),
-                _to.u64(ids),
-                _to.u8(kinds),
-                _to.f32(scores),
-                _to.u32(counts),
+                pointer("uint32_t[]", offsets),
+                pointer("uint64_t[]", ids),
+                pointer("uint8_t[]", kinds),
+                pointer("float[]", scores),
+                pointer("uint32_t[]", counts),
                 plan,
             )
         )

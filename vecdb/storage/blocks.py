@@ -71,7 +71,7 @@ def unseal(key: bytes, value: bytes, where: str) -> bytes:
 
 def unseal_each(keys: Sequence[bytes], values: Sequence[bytes], where: str) -> list[bytes]:
     """
-    Return the contents of many values, some hundreds at least being quicker than one by one; raises Corruption as `unseal` does.
+    Return the contents of several values, quicker than one by one; raises Corruption as `unseal` does.
     """
     contents = [value[4:] for value in values]
     expected = b"".join([value[:4] for value in values])

@@ -83,6 +83,19 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
     return payload
 
 
+def decode_payloads(raws: Sequence[bytes]) -> list[dict[str, Any]]:
+    """
+    Return the payloads of many bytes objects, as `decode_payload` does of one.
+    """
+    try:
+        payloads: list[dict[str, Any]] = list(map(_decoder.decode, raws))
+    except _UNDECODABLE:
+        return list(map(decode_payload, raws))  # raises, and says of which what is wrong
+    if max(map(len, raws), default=0) <= MAX_BYTES and _SCALARS.issuperset(map(type, chain.from_iterable(map(dict.values, payloads)))):
+        return payloads
+    return list(map(decode_payload, raws))
+
+
 def decode_parts(raws: Sequence[bytes], names: tuple[str, ...]) -> dict[str, list[Any]]:
     """
     Return, by name, the value of each payload at that key, UNSET where it has none; the other keys are passed over without a look at

@@ -132,19 +132,21 @@ class Overlay:
         missing: list[int] = []
         found: dict[int, bytes | None] = {}
         with self._lock:
-            upper = [table.payloads for table in self._tables()]
-            for offset in offsets:
+            upper = [table.payloads for table in self._tables() if table.payloads]
+            for offset in offsets if upper else ():
                 for table in upper:
                     if offset in table:
                         found[offset] = table[offset]
                         break
                 else:
                     missing.append(offset)
+            if not upper:
+                missing.extend(offsets)
             snapshot = self._points.snapshot() if missing else None
         if snapshot is not None:
             with snapshot:
                 found.update(snapshot.payloads_of(missing))
-        return [found.get(offset) for offset in offsets]
+        return list(map(found.get, offsets))
 
     def iterate_ids(self, after: PointId | None) -> Iterator[PointId]:
         """

@@ -87,10 +87,14 @@ class Snapshot:
         """
         Return the payloads of those offsets that are alive; a live offset without one is Corruption.
         """
-        keys = {key_u32.pack(offset): offset for offset in offsets}
         where = self._where(b"payloads")
-        found = {keys[key]: unseal(key, value, where) for key, value in self._get_many(b"payloads", list(keys))}
-        for offset in keys.values():
+        entries = self._get_many(b"payloads", list(map(key_u32.pack, offsets)))
+        keys = [key for key, _ in entries]
+        contents = unseal_each(keys, [value for _, value in entries], where)
+        if len(contents) == len(offsets):
+            return dict(zip(offsets, contents, strict=True))
+        found = {key_u32.unpack(key)[0]: content for key, content in zip(keys, contents, strict=True)}
+        for offset in offsets:
             if offset not in found and self.is_live(offset):
                 raise Corruption(f"{where}: the payload of the live offset {offset} is missing; restore a backup of the database")
         return found
