@@ -134,14 +134,15 @@ def test_a_value_under_another_key_is_corruption() -> None:
             unseal(key, value, "here")
 
 
-def test_many_values_are_checked_as_each_is() -> None:
-    keys, contents = [b"a", b"bb", b"c"], [b"one", b"", b"three"]
+@pytest.mark.parametrize("others", [1, 100])
+def test_many_values_are_checked_as_each_is(others: int) -> None:
+    keys, contents = [b"a", b"bb", *[b"c"] * others], [b"one", b"", *[b"three"] * others]
     values = [seal(key, content) for key, content in zip(keys, contents, strict=True)]
     assert contents == unseal_each(keys, values, "here")
     assert [] == unseal_each([], [], "here")
     for wrong in (values[1][:-1], b"", values[0], values[1] + b"x"):
         with pytest.raises(Corruption, match="here, key 6262"):
-            unseal_each(keys, [values[0], wrong, values[2]], "here")
+            unseal_each(keys, [values[0], wrong, *values[2:]], "here")
 
 
 def test_a_checkpoint_can_be_read_back(points: PointsFile) -> None:
