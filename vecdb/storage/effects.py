@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import cast
 
@@ -67,6 +67,13 @@ class Effects:
     deleted_ids: list[PointId] = field(default_factory=list)
     patch_offsets: NDArray[np.uint32] = field(default_factory=_no_offsets)
     patch_payloads: list[bytes] = field(default_factory=list)
+
+    def with_own_rows(self) -> Effects:
+        """
+        Return what may be kept beyond the call: the rows of this one may be an array of the caller's, who will write other vectors into it.
+        """
+        own = {number: FieldRows(given.positions, given.rows.copy()) for number, given in self.put_vectors.items()}
+        return replace(self, put_vectors=own)
 
     def encode(self) -> list[Buffer]:
         """
