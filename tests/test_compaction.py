@@ -277,6 +277,24 @@ def test_what_happens_between_its_steps_is_followed(
     assert ["meanwhile"] == filled.search(vectors[1], k=1, filter=F("n") == 78).ids
 
 
+def test_an_array_may_be_used_again_beside_it(
+    filled: vecdb.Collection, vectors: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = DeclaredIndexes.build_in
+    one, several = vectors[0].copy(), vectors[1:3].copy()
+
+    def write_and_build(self: Any, contents: Any) -> None:
+        filled.upsert("one", one)
+        filled.upsert(["two", "three"], several)
+        one[:], several[:] = 9.0, 9.0
+        build(self, contents)
+
+    monkeypatch.setattr(DeclaredIndexes, "build_in", write_and_build)
+    filled.compact()
+    for id, expected in zip(("one", "two", "three"), vectors, strict=False):
+        assert expected.tolist() == filled[id].vector.tolist()
+
+
 def test_closing_ends_it(filled: vecdb.Collection, db: vecdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
     held = filled._state
     closing: list[threading.Thread] = []

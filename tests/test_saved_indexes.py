@@ -335,6 +335,30 @@ def test_a_file_older_than_the_account_of_changes_is_dropped(path: Path, tmp_pat
         assert built(points) == contents(points)
 
 
+def test_a_file_outlives_a_kill_between_the_commit_and_its_successor(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = tmp_path / "killed"
+    with vecdb.open(path) as db:
+        points = db.create_collection("p", dim=4)
+        points.upsert(range(4800), [V] * 4800, [{"a": n % 5} for n in range(4800)])
+        points.create_index("a", "keyword")
+        points.checkpoint()
+        before = {file: file.read_bytes() for file in files_of(path)}
+        points.set_payload({"a": 7}, ids=range(1300))
+        with monkeypatch.context() as patch:
+            patch.setattr(saved_indexes.SavedIndexes, "save", lambda _, copied: due.append(copied.header.name.key))
+            due: list[str] = []
+            points.checkpoint()
+        assert {"a"} == set(due)
+        assert before == {file: file.read_bytes() for file in files_of(path)}
+        shutil.copytree(path, killed)
+    with vecdb.open(killed) as db:
+        points = db["p"]
+        assert points.wait_indexed(60)
+        assert () == points.info().dropped
+        assert 1300 == points.count(F("a") == 7)
+        assert built(points) == contents(points)
+
+
 # ---- damage ----
 
 

@@ -82,7 +82,7 @@ def has_wide_ids(ids: IdBlock) -> bool:
     """
     Return whether some id does not fit an int64.
     """
-    return bool(ids.kinds.any()) or bool((ids.slots >= 2**63).any())
+    return bool(ids.text) or (len(ids.slots) > 0 and int(ids.slots.max()) >= 2**63)
 
 
 class StoredPayloads:
@@ -148,14 +148,14 @@ class Contents:
         self.points.apply(lsn, effects)
         self._add_rows(effects)
         block = id_block(effects.first_offset, effects.put_ids)
-        self.wide_ids |= has_wide_ids(block)
+        self.wide_ids = self.wide_ids or has_wide_ids(block)
         self.core.apply(
             first_offset=effects.first_offset,
             ids=block.slots,
             kinds=block.kinds,
             id_bytes=block.text,
             present=self._present(effects),
-            tombstones=effects.tombstones,
+            tombstones=effects.tombstones if len(effects.tombstones) else None,
             **index_changes._asdict(),
         )
 

@@ -97,6 +97,8 @@ def _as_matrix(rows: object, dim: int, what: str) -> NDArray[np.float32]:
     """
     Return array-likes as a (n, dim) float32 matrix, or say which row is at fault.
     """
+    if type(rows) is np.ndarray and rows.dtype == np.float32 and rows.ndim == 2 and rows.shape[1] == dim:
+        return np.ascontiguousarray(rows)
     try:
         raw = np.asarray(rows)
         if raw.dtype == object:
@@ -167,7 +169,7 @@ def as_rows(
     if not isinstance(vectors, (list, tuple, np.ndarray)) and (hasattr(vectors, "__array__") or isinstance(vectors, memoryview)):
         vectors = np.asarray(vectors)
     if single and not _has_rows(vectors):
-        vectors = [vectors]
+        vectors = vectors[np.newaxis] if isinstance(vectors, np.ndarray) and vectors.dtype != object else [vectors]
     if isinstance(vectors, np.ndarray) and vectors.dtype != object:
         given = len(vectors) if vectors.ndim else 0
     else:
@@ -224,12 +226,12 @@ def as_queries(query: object, *, dim: int, metric: str) -> tuple[NDArray[np.floa
     return rows, single
 
 
-def as_payloads(payloads: object, count: int, *, single: bool) -> list[Payload]:
+def listed_payloads(payloads: object, count: int, *, single: bool) -> list[object]:
     """
-    Return count plain payloads; None stands for an empty one, for one point or for all.
+    Return count payloads, each as it was given; None stands for an empty one, for one point or for all.
     """
     if payloads is None:
-        return [{} for _ in range(count)]
+        return [None] * count
     if isinstance(payloads, Mapping):
         if not single:
             raise InvalidArgument(
@@ -241,7 +243,7 @@ def as_payloads(payloads: object, count: int, *, single: bool) -> list[Payload]:
     given = list(payloads)
     if len(given) != count:
         raise InvalidArgument(f"{count} ids but {len(given)} payloads: expected one payload an id (None for an empty one)")
-    return [as_payload(payload, f"payloads[{row}]") for row, payload in enumerate(given)]
+    return given
 
 
 def as_payload(payload: object, where: str = "payload") -> Payload:

@@ -16,9 +16,9 @@ from vecdb._query import FilterLike
 from vecdb._resolve import Known, Resolved, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import parse
-from vecdb.storage.codec import encode_payload
+from vecdb.storage.codec import encode_flat, encode_payload
 from vecdb.storage.effects import FieldRows
-from vecdb.types import Point, PointId
+from vecdb.types import Payload, Point, PointId
 
 
 class Writing(Held):
@@ -60,7 +60,10 @@ class Writing(Held):
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
         rows = self._rows(vectors, len(known), single=single)
-        encoded = [encode_payload(payload) for payload in convert.as_payloads(payloads, len(known), single=single)]
+        given = convert.listed_payloads(payloads, len(known), single=single)
+        encoded = [
+            encode_flat(payload) or encode_payload(convert.as_payload(payload, f"payloads[{row}]")) for row, payload in enumerate(given)
+        ]
         self._state.write(lambda overlay, offset: resolve_upsert(overlay, offset, known, rows, encoded, must_be_new=must_be_new))
 
     def _rows(self, vectors: object, count: int, *, single: bool) -> dict[int, FieldRows]:
@@ -113,7 +116,10 @@ class Writing(Held):
         single = convert.is_one_id(ids)
         known = convert.as_ids(ids)
         rows = self._rows(vectors, len(known), single=single)
-        merged = None if payloads is None else convert.as_payloads(payloads, len(known), single=single)
+        merged: list[Payload] | None = None
+        if payloads is not None:
+            given = convert.listed_payloads(payloads, len(known), single=single)
+            merged = [convert.as_payload(payload, f"payloads[{row}]") for row, payload in enumerate(given)]
 
         def resolve(overlay: Known, offset: int) -> Resolved:
             if len(self._fields.specs) > 1:

@@ -261,10 +261,10 @@ def test_changes_are_listed_since_an_lsn_that_the_list_reaches(points: PointsFil
 def test_the_list_of_changes_is_given_up_when_it_grows_too_long(points: PointsFile) -> None:
     writer = Writer(points)
     writer.put(list(range(5000)), keep=0)
-    writer.put([], patched=tuple(range(700)), keep=0)
+    writer.put([], patched=tuple(range(1400)), keep=0)
     with points.snapshot() as snapshot:
-        assert list(range(700)) == snapshot.changed_since(0).tolist()  # type: ignore[union-attr]
-    writer.put([], patched=tuple(range(700)), keep=0)
+        assert list(range(1400)) == snapshot.changed_since(0).tolist()  # type: ignore[union-attr]
+    writer.put([], patched=tuple(range(1400)), keep=0)
     with points.snapshot() as snapshot:
         assert snapshot.changed_since(0) is None
         assert [] == snapshot.changed_since(30).tolist()  # type: ignore[union-attr]

@@ -108,9 +108,9 @@ def id_block(first_offset: int, ids: Sequence[PointId]) -> IdBlock:
     b'seven'
     """
     count = len(ids)
+    if str not in set(map(type, ids)):
+        return IdBlock(first_offset, np.fromiter(ids, np.uint64, count), np.zeros(count, np.uint8), b"")
     kinds = np.fromiter((STR_KIND if isinstance(i, str) else INT_KIND for i in ids), np.uint8, count)
-    if not kinds.any():
-        return IdBlock(first_offset, np.fromiter(ids, np.uint64, count), kinds, b"")
     texts = [i.encode() if isinstance(i, str) else b"" for i in ids]
     lengths = np.fromiter(map(len, texts), np.uint64, count)
     starts = np.cumsum(lengths) - lengths

@@ -65,6 +65,27 @@ def encode_payload(payload: dict[str, Any]) -> bytes:
     return data
 
 
+def encode_flat(payload: object) -> bytes | None:
+    """
+    Return the bytes of a payload of plain scalars, as most are; None for any other, which `encode_payload` is for, also when it is wrong.
+
+    >>> encode_flat({"n": 1}) == encode_payload({"n": 1}), encode_flat({"n": [1]}), encode_flat({"n": float("nan")})
+    (True, None, None)
+    """
+    if type(payload) is not dict or not _KEYS.issuperset(map(type, payload)):
+        return None
+    kinds = set(map(type, payload.values()))
+    if not kinds <= _SCALARS:
+        return None
+    if float in kinds and any(value - value != 0 for value in payload.values() if type(value) is float):  # not finite
+        return None
+    try:
+        data = _encoder.encode(payload)
+    except (OverflowError, UnicodeEncodeError):
+        return None
+    return data if len(data) <= MAX_BYTES else None
+
+
 def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
     """
     Return the payload of these bytes; raises Corruption when they are not one.

@@ -8,6 +8,7 @@ bytes can be wrong is Corruption. Thread rule: one thread each.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,13 @@ class ColumnWriter:
         if zeros:
             self.buffers.append(bytes(zeros))
         self.size += len(data) + zeros
+
+    def add_words(self, layout: str, values: Iterable[int], count: int) -> None:
+        """
+        Append count integers of a kind of `struct`, little-endian.
+        """
+        if count:
+            self.add(struct.pack(f"<{count}{layout}", *values))
 
     def add_array(self, array: NDArray[np.generic], dtype: DTypeLike) -> None:
         """

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,13 @@ class Effects:
     deleted_ids: list[PointId] = field(default_factory=list)
     patch_offsets: NDArray[np.uint32] = field(default_factory=_no_offsets)
     patch_payloads: list[bytes] = field(default_factory=list)
+
+    def with_own_rows(self) -> Effects:
+        """
+        Return what may be kept beyond the call: the rows of this one may be an array of the caller's, who will write other vectors into it.
+        """
+        own = {number: FieldRows(given.positions, given.rows.copy()) for number, given in self.put_vectors.items()}
+        return replace(self, put_vectors=own)
 
     def encode(self) -> list[Buffer]:
         """
@@ -127,10 +135,12 @@ def _write_ids(out: ColumnWriter, ids: Sequence[PointId]) -> None:
     """
     Write ids as kinds (u8), values (u64: the int, or the length of the text in bytes), texts.
     """
+    if not ids:
+        return
     kinds = set(map(type, ids))
     if str not in kinds:
-        out.add_array(np.zeros(len(ids), np.uint8), "u1")
-        out.add_array(np.fromiter(ids, np.uint64, len(ids)), "<u8")
+        out.add(bytes(len(ids)))
+        out.add_words("Q", cast("Sequence[int]", ids), len(ids))
         return
     texts = [point_id.encode() if isinstance(point_id, str) else b"" for point_id in ids]
     values = [len(text) if isinstance(point_id, str) else point_id for point_id, text in zip(ids, texts, strict=True)]
@@ -160,7 +170,9 @@ def _write_texts(out: ColumnWriter, texts: Sequence[bytes]) -> None:
     """
     Write byte strings as lengths (u32) and the strings, joined.
     """
-    out.add_array(np.fromiter(map(len, texts), np.uint32, len(texts)), "<u4")
+    if not texts:
+        return
+    out.add_words("I", map(len, texts), len(texts))
     out.add(b"".join(texts))
 
 

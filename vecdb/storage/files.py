@@ -14,8 +14,9 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 from vecdb.errors import Corruption, StorageError
 from vecdb.storage.system import Buffer as Buffer
@@ -41,20 +42,31 @@ system: System = System()
 _paths: dict[int, Path] = {}
 
 
-@contextlib.contextmanager
-def _reported(action: str, path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
+class _reported:  # noqa: N801 - read as a statement
+    """
+    Turns an OSError of a with block into a StorageError. A class: what `contextmanager` makes costs a small write more.
+    """
+
+    __slots__ = ("_action", "_path")
+
+    def __init__(self, action: str, path: Path | None) -> None:
+        self._action = action
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, OSError) or isinstance(error, StorageError):
+            return
         advice = _ADVICE.get(error.errno or 0, "check the path and the file system, then open the database again")
-        failure = StorageError(f"cannot {action} {path or 'a file'}: {os.strerror(error.errno) if error.errno else error}; {advice}")
+        reason = os.strerror(error.errno) if error.errno else error
+        failure = StorageError(f"cannot {self._action} {self._path or 'a file'}: {reason}; {advice}")
         failure.errno = error.errno
         try:
             raise failure from error
         finally:
-            del failure  # its traceback holds this frame, and so would keep all that its callers refer to until a garbage collection
+            del failure, error, trace  # a traceback holds this frame, and so would keep all that its callers refer to
 
 
 def path_of(fd: int) -> Path | None:
@@ -159,7 +171,7 @@ def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     """
     Write all buffers one after the other from offset on and return the number of bytes; a short write is continued.
     """
-    views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+    views = [buffer if type(buffer) is bytes else memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
     position = offset
     first = 0
     with _reported("write", path_of(fd)):
@@ -172,7 +184,7 @@ def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
                 written -= len(views[first])
                 first += 1
             if written:
-                views[first] = views[first][written:]
+                views[first] = memoryview(views[first])[written:]
     return position - offset
 
 

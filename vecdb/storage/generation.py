@@ -73,7 +73,7 @@ class Generation(OverlayReads):
                 self.base.rows[field].append(vectors.rows)
             self.overlay.apply(lsn, effects)
             if self.recorder is not None:
-                self.recorder(lsn, effects)
+                self.recorder(lsn, effects.with_own_rows())
         except BaseException as error:
             self.failure = f"the write at LSN {lsn} is in the log but could not be applied ({error}); close the database and open it again"
             raise

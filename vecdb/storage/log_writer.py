@@ -110,11 +110,11 @@ class LogWriter:
             pieces += records
         written = files.write_at(segment.fd, pieces, groups[0].position)
         last = groups[-1]
-        after = LogEnd(segment, last.position + last.size, last.last_lsn, dcrc, end.durable_lsn, unconfirmed=last.kind == Kind.CALL)
+        durable_lsn = end.durable_lsn
         if self._syncs or last.kind == Kind.CLOSE:
             files.sync_data(segment.fd)
-            after = replace(after, durable_lsn=after.lsn)
-        self.end = after
+            durable_lsn = last.last_lsn
+        self.end = LogEnd(segment, last.position + last.size, last.last_lsn, dcrc, durable_lsn, unconfirmed=last.kind == Kind.CALL)
         return written
 
     def sync(self) -> None:

@@ -130,7 +130,7 @@ class MemoryGeneration:
             self._next_offset = first + count
             self.applied_lsn = lsn
             if self.recorder is not None:
-                self.recorder(lsn, effects)
+                self.recorder(lsn, effects.with_own_rows())
 
     def begin_next(self, recorder: Callable[[int, Effects], None] | None) -> tuple[MemoryGeneration, NDArray[np.bool_]]:
         """

@@ -63,8 +63,10 @@ class Memtable:
         self.payloads.update(dict.fromkeys(effects.tombstones.tolist()))
         self.new_ids.extend(effects.put_ids)
         for field, vectors in effects.put_vectors.items():
-            positions = np.arange(count, dtype=np.uint32) if vectors.positions is None else vectors.positions
-            self.present[field].append(positions + np.uint32(first))
+            if vectors.positions is None:
+                self.present[field].append(np.arange(first, first + count, dtype=np.uint32))
+            else:
+                self.present[field].append(vectors.positions + np.uint32(first))
         # Copies: the arrays of a replayed call refer to all of its bytes.
         if len(effects.tombstones):
             self._tombstones.append(effects.tombstones.copy())

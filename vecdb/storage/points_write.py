@@ -37,9 +37,10 @@ from vecdb.storage.blocks import (
 from vecdb.storage.memtable import DEAD, Memtable
 from vecdb.storage.points import PointsFile
 
-# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries or a
-# quarter of the offsets.
-CHANGED_LIMIT = 1 << 20
+# The list of changed offsets is given up, and what depends on it derived anew, when it passes this many entries or half
+# of the offsets: twice what makes a file due, so that after a checkpoint that was cut between its commit and the new
+# files the old ones are still good.
+CHANGED_LIMIT = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ class _Writer:
                     obsolete.append(key)
                 else:
                     total += len(value) // 4 - 1
-        if total > min(CHANGED_LIMIT, max(offsets // 4, 1024)):
+        if total > min(CHANGED_LIMIT, max(offsets // 2, 1024)):
             floor = lsn
         if floor >= lsn:
             self._txn.drop(table, delete=False)

@@ -196,7 +196,7 @@ class SavedIndexes:
         if file is None:
             return True
         share = _CHANGED_SHARE_AT_CLOSE if closing else _CHANGED_SHARE
-        return file.lsn < lsn and file.changes > min(share * file.offsets, CHANGED_LIMIT)
+        return file.lsn < lsn and file.changes > min(share * file.offsets, CHANGED_LIMIT // 2)
 
     def save(self, copied: CopiedIndex) -> None:
         """

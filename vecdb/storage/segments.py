@@ -195,8 +195,13 @@ def encode_group(
     """
     Return a call as a group of records with consecutive LSNs, the last with COMMIT, in pieces, and the last one's dcrc.
     """
+    length = sum(map(len, pieces))
+    if length <= MAX_BODY:
+        return encode_record(
+            pieces, salt=salt, lsn=first_lsn, durable_lsn=durable_lsn, prev_dcrc=prev_dcrc, kind=kind, flags=COMMIT, part=0
+        )
     out: list[Buffer] = []
-    count = group_records(sum(map(len, pieces)))
+    count = group_records(length)
     for part, body in enumerate(cut(pieces)):
         flags = COMMIT if part == count - 1 else 0
         record, prev_dcrc = encode_record(
