@@ -36,6 +36,7 @@ from storage_doubles import SECTOR
 
 import vecdb
 from vecdb.storage import checkpoint
+from vecdb.storage.segments import RECORD_HEADER, SEGMENT_HEADER, RecordHeader, SegmentHeader
 
 BASES = ("closed", "killed", "idle")
 POINTS = "points.lmdb"
@@ -232,7 +233,26 @@ def may_be_short(case: Case, base: Base) -> bool:
     """
     above = case.path.rpartition("/")[0]
     last = max((path for path in base.image if path.endswith(".log") and path.rpartition("/")[0] == above), default="")
-    return case.base != "closed" and case.path == last and (case.kind != "flipped" or case.base == "killed")
+    if case.base == "closed" or case.path != last or (case.kind == "flipped" and case.base == "idle"):
+        return False
+    return case.kind not in ("flipped", "zeroed") or not is_confirmed(case, base.image[case.path] or b"")
+
+
+def is_confirmed(case: Case, segment: bytes) -> bool:
+    """
+    Whether a record that the damage leaves alone says that the first one it touches was on the medium.
+    """
+    decoded = SegmentHeader.decode(segment)
+    assert decoded is not None
+    start, end = case.place, case.place + (SECTOR if case.kind == "zeroed" else 1)
+    position, lsn = SEGMENT_HEADER, None
+    while (header := RecordHeader.decode(segment[position : position + RECORD_HEADER], decoded[1].salt)) is not None:
+        if lsn is None and position + header.size > start:
+            lsn = header.lsn
+        elif lsn is not None and header.durable_lsn >= lsn and not (position < end and start < position + RECORD_HEADER):
+            return True
+        position += header.size
+    return False
 
 
 def meet(case: Case, base: Base, home: Path, way: str, chance: random.Random) -> str:

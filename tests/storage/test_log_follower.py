@@ -269,10 +269,10 @@ def test_a_segment_that_does_not_continue_what_was_read_is_another_log(directory
 
 def test_an_empty_segment_replaced_by_one_that_does_not_continue_is_another_log(directory: Path) -> None:
     own, foreign = two_logs(directory)
-    follower = Follower(directory)
     data = own.read_bytes()
     own.write_bytes(data[:SEGMENT_HEADER] + bytes(len(data) - SEGMENT_HEADER))
-    follower.follow()
+    follower = Follower(directory, applied_lsn=list_segments(directory)[1] - 1)
+    assert [] == follower.follow()
     foreign.rename(own)
-    with pytest.raises(Moved, match="does not continue what was read"):
+    with pytest.raises(Moved, match="was replaced by one that does not continue"):
         follower.follow()
