@@ -22,8 +22,9 @@ from typing import Any
 from unittest import mock
 
 import lmdb
-from crash_life import NAME, OPERATIONS, Life, Model, check_database
-from crash_medium import materialise
+from crash_judge import Judge
+from crash_life import NAME, OPERATIONS, Life, Model
+from crash_medium import image_of, materialise
 from crash_states import Explorer, copy_of, explorer
 from storage_doubles import CountingSystem, QuickSystem
 
@@ -119,6 +120,7 @@ class Faults:
     def __init__(self, exploring: Explorer) -> None:
         self.exploring = exploring
         self.outcomes: Counter[str] = Counter()
+        self._judge = Judge()
         self._image, self._model = exploring.base()
         self._home = exploring.home / "faulty"
         self._outcomes: dict[tuple[str, ...], Model] = {}
@@ -160,7 +162,7 @@ class Faults:
             self.outcomes["met"] += bool(system.failed)
             told += f", failed {system.failed[:3]}"
         try:
-            check_database(self._home / NAME, possible, random.Random(fault.at))
+            self._judge.check(self._home / NAME, image_of(self._home), possible, random.Random(fault.at))
         except Exception as error:
             raise AssertionError(f"{told}: {error}") from error
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -352,7 +353,7 @@ def repeatable(first: int) -> AbstractContextManager[Any]:
     Let the salts of segments follow from `first`, so that the same calls give the same bytes.
     """
     chance = random.Random(first)
-    return mock.patch.object(segment_file, "secrets", mock.Mock(randbits=chance.getrandbits))
+    return mock.patch.object(segment_file, "secrets", SimpleNamespace(randbits=chance.getrandbits))
 
 
 def materialise(image: Image, target: Path) -> None:
@@ -364,7 +365,7 @@ def materialise(image: Image, target: Path) -> None:
         if content is None:
             (target / path).mkdir(mode=0o700)
         else:
-            fd = os.open(target / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            fd = os.open(f"{target}/{path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             os.write(fd, content)
             os.close(fd)
 

@@ -2,13 +2,12 @@
 Every crash point of small workloads: the state as a kill, a power cut, or torn and reordered sectors leave it, opened and held against the
 model; recovery from it is cut likewise.
 
-`python tests/crash_states.py --states 200000 --seed 1` runs as many distinct states as you like; CI runs 10,000 (test_crash_states.py).
+`python tests/crash_states.py --states 200000 --seed 1` runs as many distinct states as you like; CI runs 20,000 (test_crash_states.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import os
 import random
@@ -22,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from crash_life import NAME, OPERATIONS, Life, Model, check_database, quick
+from crash_judge import Judge, content_of
+from crash_life import NAME, OPERATIONS, Life, Model, quick
 from crash_medium import Event, Image, Medium, Recorder, image_of, lmdb_seen, materialise, repeatable
 
 from vecdb.storage import files
@@ -52,11 +52,12 @@ class Step:
 @dataclass(slots=True)
 class Tally:
     """
-    How many distinct states were opened, by kind.
+    How many distinct states were opened, by kind, and how many came up, the same one more than once.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     points: int = 0
+    enumerated: int = 0
 
     @property
     def states(self) -> int:
@@ -93,6 +94,7 @@ class Explorer:
         self.seed = seed
         self.tally = Tally()
         self._seen: dict[bytes, Model] = {}
+        self._judge = Judge()
         self._base: tuple[Image, Model] | None = None
         self._where = ""
 
@@ -218,18 +220,15 @@ class Explorer:
         """
         Hold a state against the models it may show, and return the one it does; each content is opened once.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for path, content in sorted(image.items()):
-            digest.update(f"{path}\0{content is None}\0{len(content or b'')}\0".encode())
-            digest.update(content or b"")
-        key = digest.digest()
+        key = content_of(image.items())
+        self.tally.enumerated += 1
         try:
             found = self._seen.get(key)
             if found is None:
                 target = self.home / "state"
                 shutil.rmtree(target, ignore_errors=True)
                 materialise(image, target)
-                found = self._seen[key] = check_database(target / NAME, allowed, random.Random(key))
+                found = self._seen[key] = self._judge.check(target / NAME, image, allowed, random.Random(key))
                 self.tally.kinds[kind] += 1
             assert any(found == model for model in allowed), f"{len(allowed)} models are allowed here, and none is what it shows"
         except Exception as error:
@@ -276,7 +275,8 @@ def main() -> None:
     began = time.monotonic()
     tally = explore(chosen, states=options.states, seed=options.seed)
     print(
-        f"{tally.states} distinct states of {len(chosen)} workloads ({tally.points} crash points), 0 failures; "
+        f"{tally.states} distinct states of {len(chosen)} workloads ({tally.points} crash points, "
+        f"{tally.enumerated} states that came up), 0 failures; "
         f"{dict(tally.kinds)}; {time.monotonic() - began:.0f} s, {time.process_time():.0f} s of CPU"
     )
 

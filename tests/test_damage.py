@@ -15,13 +15,11 @@ from pathlib import Path
 
 import pytest
 
-CASES = int(os.environ.get("VECDB_DAMAGE_CASES", "4000"))
-PARTS = 12
+CASES = int(os.environ.get("VECDB_DAMAGE_CASES", "20000"))
+PARTS = 6
 SCRIPT = Path(__file__).with_name("damage_cases.py")
 # What structural damage to points.lmdb may do to an ordinary opening, of the cases of that file.
 FATAL_SHARE = 0.002
-# Damaged keys of ids, which an ordinary opening after a kill does not see, and `verify=True` does.
-LOST_SHARE = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +39,5 @@ def test_damage_is_refused_or_harmless(part: int, seed: int) -> None:
     of_points = sum(count for name, count in ordinary.items() if name.startswith("ordinary/points.lmdb/"))
     # A few cases are more than the share of so few: a part may have them.
     assert len(outcome["fatal"]) <= max(1, FATAL_SHARE * of_points), outcome["fatal"]
-    assert ordinary.get("ordinary/points.lmdb/ids lost", 0) <= max(3, LOST_SHARE * of_points)
     assert ordinary["ordinary/points.lmdb/refused"] > 0
     assert ordinary["ordinary/segment/refused"] > 0

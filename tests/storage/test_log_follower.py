@@ -241,3 +241,38 @@ def test_reading_ends_where_it_is_asked_to(directory: Path) -> None:
     assert written[4:] == follower.follow()
     log.close(clean=False)
     follower.log.close()
+
+
+def two_logs(directory: Path) -> tuple[Path, Path]:
+    """
+    Write the same numbers of calls of the same sizes into two logs, and return the second segment of each.
+    """
+    other = directory.with_name("other")
+    create_log(other)
+    for where, first in ((directory, 1), (other, 11)):
+        write(open_log(where).log, *range(first, first + 6))
+    assert list_segments(directory) == list_segments(other)
+    newest = segment_name(list_segments(directory)[1])
+    return directory / newest, other / newest
+
+
+def test_a_segment_that_does_not_continue_what_was_read_is_another_log(directory: Path) -> None:
+    own, foreign = two_logs(directory)
+    for path in sorted(directory.iterdir())[1:]:
+        path.unlink()
+    follower = Follower(directory)
+    assert own.name == segment_name(follower.follow()[-1][0] + 1)
+    foreign.rename(own)
+    with pytest.raises(Moved, match="does not continue what was read"):
+        follower.follow()
+
+
+def test_an_empty_segment_replaced_by_one_that_does_not_continue_is_another_log(directory: Path) -> None:
+    own, foreign = two_logs(directory)
+    data = own.read_bytes()
+    own.write_bytes(data[:SEGMENT_HEADER] + bytes(len(data) - SEGMENT_HEADER))
+    follower = Follower(directory, applied_lsn=list_segments(directory)[1] - 1)
+    assert [] == follower.follow()
+    foreign.rename(own)
+    with pytest.raises(Moved, match="was replaced by one that does not continue"):
+        follower.follow()

@@ -6,7 +6,8 @@ library's.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.lmdb_errors import MAP_SIZE, lmdb_errors
 from vecdb.storage.memtable import Memtable
 from vecdb.storage.points import PointsFile
+from vecdb.storage.points_read import Snapshot
 from vecdb.storage.points_write import Frozen, RowsFrozen, write_checkpoint
 
+u16 = struct.Struct("<H")
 IDS = st.integers(0, 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 EMPTY = BaseState(uuid=bytes(16), generation=1, applied_lsn=0, next_offset=0, live=0, changed_from=0, rows=(RowState(0, 0),))
 
@@ -359,3 +362,51 @@ def test_a_new_file_is_synced_by_force_after_its_first_commit(tmp_path: Path, mo
     PointsFile.create(tmp_path / "points.lmdb", EMPTY)
     assert ["sync", "close"] == calls[-2:]
     assert "begin" == calls[0]
+
+
+DAMAGES = {
+    "a key changed in its place": lambda page, at: page[:at] + bytes([page[at] ^ 1]) + page[at + 1 :],
+    "a key changed out of its order": lambda page, at: page[: at - 3] + b"\xff" + page[at - 2 :],
+    "the last entry cut off": lambda page, at: page[:12] + u16.pack(u16.unpack_from(page, 12)[0] - 2) + page[14:],
+    "all entries cut off": lambda page, at: page[:12] + u16.pack(16) + page[14:],
+    "an entry twice": lambda page, at: page[:16] + page[18:20] + page[18:],
+}
+
+
+def look_for(snapshot: Snapshot, ids: Sequence[PointId]) -> None:
+    snapshot.check_ids(len(ids))
+    snapshot.offsets_of(ids)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_damage_to_a_page_of_ids_hides_one(tmp_path: Path, points: PointsFile, damage: str) -> None:
+    """
+    Whoever opens a file that nothing vouches for finds the damage at once, or looking for the id that it hides.
+    """
+    ids = [1000 + 2 * number for number in range(20)]
+    Writer(points).put(ids)
+    points.close()
+    key = id_key(ids[7])
+    data = (tmp_path / "points.lmdb").read_bytes()
+    # Pages of earlier transactions hold no ids: the table was empty.
+    (start,) = {at - at % 4096 for at in range(len(data)) if data.startswith(key, at) and data[at - 2 : at] == u16.pack(len(key))}
+    page = data[start : start + 4096]
+    (tmp_path / "points.lmdb").write_bytes(data[:start] + DAMAGES[damage](page, page.index(key) + len(key) - 1) + data[start + 4096 :])
+    opened = PointsFile.open(tmp_path / "points.lmdb")
+    opened.doubted = True
+    try:
+        with opened.snapshot() as snapshot, pytest.raises(Corruption, match="table ids"):
+            look_for(snapshot, ids)
+    finally:
+        opened.close()
+
+
+def test_an_absent_id_is_proven_absent_where_pages_are_doubted(points: PointsFile) -> None:
+    Writer(points).put([5, 7, "b"])
+    points.doubted = True
+    with points.snapshot() as snapshot:
+        snapshot.check_ids(3)
+        assert {7: 1} == snapshot.offsets_of([4, 6, 7, 8, "a", "c"])
+        for count in (2, 4):
+            with pytest.raises(Corruption, match=rf"3 ids, expected {count}"):
+                snapshot.check_ids(count)

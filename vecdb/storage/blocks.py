@@ -91,6 +91,13 @@ def id_key(point_id: PointId) -> bytes:
     return b"\x01" + point_id.encode()
 
 
+def is_id_key(key: bytes) -> bool:
+    """
+    Return whether `id_key` could have made a key.
+    """
+    return len(key) == _id_int.size if key[0] == INT_KIND else key[0] == 1 and len(key) > 1
+
+
 def id_of_key(key: bytes) -> PointId:
     """
     Return the id of a key made by `id_key`.

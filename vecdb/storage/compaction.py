@@ -99,6 +99,7 @@ class DiskCompaction:
             if graph is not None:
                 derived.save(graph_name(field), lsn=lsn, body=graph)
         base = open_generation(present.directory, present.manifest, self._number, load=load, verify=False)
+        base.points.doubted = False  # this process has just written it
         self._next = Generation(base)
         while self._waiting and self._waiting[0][0] <= lsn:
             self._waiting.popleft()

@@ -31,11 +31,12 @@ FILE_NAME = "points.lmdb"
 
 class PointsFile:
     """
-    An open points.lmdb.
+    An open points.lmdb; `doubted` when nothing says that its pages are what was written.
     """
 
     def __init__(self, path: Path, env: lmdb.Environment, tables: Mapping[bytes, Any]) -> None:
         self.path = path
+        self.doubted = False
         self._env = env
         self._tables = tables
 
@@ -95,7 +96,7 @@ class PointsFile:
         Begin a read transaction: the file as of now, for as long as the Snapshot is open.
         """
         with lmdb_errors(self.path):
-            return Snapshot(self.path, self._env.begin(), self._tables)
+            return Snapshot(self.path, self._env.begin(), self._tables, doubted=self.doubted)
 
     def pin(self) -> PinnedPoints:
         """

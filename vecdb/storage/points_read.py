@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
+from operator import lt
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +30,7 @@ from vecdb.storage.blocks import (
     decode_ids,
     id_key,
     id_of_key,
+    is_id_key,
     key_u32,
     key_u32_u32,
     key_u64_u32,
@@ -39,17 +42,21 @@ from vecdb.storage.effects import PointId
 from vecdb.storage.lmdb_errors import lmdb_errors
 
 _MAX_U32 = 2**32 - 1
+_KEYS_AT_ONCE = 1 << 14
 
 
 class Snapshot:
     """
     A read transaction over points.lmdb; close it, or use it as a context manager.
+
+    `doubted`: an id that is not there has to be proven absent.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any]) -> None:
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool = False) -> None:
         self.path = path
         self._txn = txn
         self._tables = tables
+        self._doubted = doubted
 
     def __enter__(self) -> Snapshot:
         """
@@ -81,7 +88,44 @@ class Snapshot:
         """
         keys = {id_key(point_id): point_id for point_id in ids}
         where = self._where(b"ids")
-        return {keys[key]: self._offset(key, value, where) for key, value in self._get_many(b"ids", list(keys))}
+        found = {keys[key]: self._offset(key, value, where) for key, value in self._get_many(b"ids", list(keys))}
+        if self._doubted and len(found) < len(keys):
+            for key, point_id in keys.items():
+                if point_id not in found:
+                    self._check_absent(key, where)
+        return found
+
+    def _check_absent(self, key: bytes, where: str) -> None:
+        """
+        Raise Corruption unless the keys that stand around this one are what was written: a damaged key would lead past its own place.
+        """
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+            above = cursor.item() if cursor.set_range(key) else None
+            below = cursor.item() if (cursor.prev() if above else cursor.last()) else None
+        if (above and above[0] <= key) or (below and below[0] >= key):
+            raise Corruption(f"{where}: its keys are not in order around {key.hex()}; restore a backup of the database")
+        for entry in filter(None, (above, below)):
+            unseal(*entry, where)
+
+    def check_ids(self, count: int) -> None:
+        """
+        Raise Corruption unless the keys of all ids are as many as there are points, and in order. Their checksums are left to those who
+        read them: a key that is damaged in its place is met by whoever looks for it, see `doubted` of PointsFile.
+        """
+        where = self._where(b"ids")
+        seen, last = 0, b""
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+            # As readings begin, since LMDB's own first entry may be one that they do not find.
+            keys = cursor.iternext(values=False) if cursor.set_range(b"\0") else iter(())
+            while piece := list(islice(keys, _KEYS_AT_ONCE)):
+                if not (last < piece[0] and all(map(lt, piece, islice(piece, 1, None)))):
+                    raise Corruption(f"{where}: its keys are not in order; restore a backup of the database")
+                # The keys of another table, which stand in order too, would begin otherwise.
+                if not is_id_key(piece[0]):
+                    raise Corruption(f"{where}: {piece[0].hex()} is no key of an id; restore a backup of the database")
+                seen, last = seen + len(piece), piece[-1]
+        if seen != count:
+            raise Corruption(f"{where}: it has {seen} ids, expected {count}; restore a backup of the database")
 
     def payloads_of(self, offsets: Sequence[int]) -> dict[int, bytes]:
         """
@@ -106,6 +150,8 @@ class Snapshot:
         where = self._where(b"ids")
         for key, value in self._scan(b"ids", start):
             offset = self._offset(key, value, where)  # after its checksum, which covers the key, that is what was written
+            if not is_id_key(key):
+                raise Corruption(f"{where}: {key.hex()} is no key of an id; restore a backup of the database")
             yield key, id_of_key(key), offset
 
     def payloads_between(self, first: int, last: int) -> dict[int, bytes]:
