@@ -102,7 +102,7 @@ def calls(directory: Path, points: int, data: Path | None) -> Table:
     points, queries = len(given.rows), given.queries
     table = Table(f"calls over {points:,} points of {_DIM} dimensions ({given.name}), k = 10, us", ["call", "whole", "outside the core"])
     with vecdb.open(directory / "calls") as database:
-        collection = database.create_collection("points", dim=_DIM, m=8, ef_construction=40)
+        collection = database.create_collection("points", dim=_DIM)
         for first in range(0, points, 1000):
             ids = list(range(first, min(first + 1000, points)))
             collection.upsert(ids, given.rows[first : first + len(ids)], [payload_of(one) for one in ids])
