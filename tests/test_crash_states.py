@@ -13,7 +13,7 @@ import pytest
 from crash_medium import Event, Medium
 from crash_states import FRESH, explore, explorer, workloads
 
-STATES = int(os.environ.get("VECDB_CRASH_STATES", "20000"))
+STATES = int(os.environ.get("VECDB_CRASH_STATES", "12000"))
 PARTS = 24
 
 
