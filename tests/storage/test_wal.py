@@ -87,6 +87,33 @@ def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, mo
     assert (201, b"more") == read_log(directory, applied_lsn=199)[-1]
 
 
+def test_several_threads_may_drop_segments_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_segments(monkeypatch, 4096)
+    directory = tmp_path / "wal"
+    create_log(directory)
+    opened = open_log(directory)
+    opened.log.spares.wanted = None
+    for i in range(200):
+        opened.write(body(i, 1000))
+    assert len(contents(directory)) >= 3
+    remove, others = files.remove, []
+
+    def remove_and_cross(path: Path) -> None:
+        remove(path)
+        if not others:
+            others.append(threading.Thread(target=opened.log.drop_through, args=(10_000,)))
+            others[0].start()
+            others[0].join(0.2)
+
+    monkeypatch.setattr(files, "remove", remove_and_cross)
+    opened.log.drop_through(10_000)
+    others[0].join()
+    assert 1 == len(contents(directory))
+    for i in range(200, 400):
+        opened.write(body(i, 1000))
+    assert [(i + 1, body(i, 1000)) for i in range(200, 400)] == read_log(directory, applied_lsn=200)
+
+
 def test_a_call_larger_than_a_segment_gets_one_that_fits_and_the_next_is_of_usual_size(directory: Path) -> None:
     opened = open_log(directory)
     opened.write(bytes(20 << 20))

@@ -3,12 +3,13 @@ The writing end of the log: where it stands, groups into the open segment, the s
 
 Invariant: `end` is replaced as one, after what it says has happened, and every step may be repeated as long as it has not moved: the same
 bytes go to the same place. A segment appears under its name only when all that comes before it is on the medium.
-Thread rule: one thread at a time, which the caller sees to; `end` may be read by any.
+Thread rule: one thread at a time, which the caller sees to; `end` may be read, and `drop_through` called, by any.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,7 @@ class LogWriter:
         self._syncs = syncs
         self._last_size, self._last_used = state.size, state.used
         self._prepared: list[SegmentFile] = []
+        self._dropping = threading.Lock()
         self.spares: Spares = Spares(directory)
 
     def prepare(self, first_lsn: int, last: SegmentFile | None, used: int, needed: int) -> SegmentFile:
@@ -151,13 +153,15 @@ class LogWriter:
         """
         Remove the segments that hold nothing above lsn, but never the last one.
 
-        May be called by one thread while another writes: that one only appends to `segments`.
+        May be called by any thread, also while another writes: that one only appends to `segments`.
         """
-        while len(self.segments) > 1 and self.segments[1] <= lsn + 1:
-            path = self._directory / segment_name(self.segments[0])
-            if files.exists(path):
-                files.remove(path)
-            del self.segments[0]
+        # A checkpoint and the end of a compaction come at once: between them, the last segment could be taken for the first.
+        with self._dropping:
+            while len(self.segments) > 1 and self.segments[1] <= lsn + 1:
+                path = self._directory / segment_name(self.segments[0])
+                if files.exists(path):
+                    files.remove(path)
+                del self.segments[0]
 
     def close(self) -> None:
         """
