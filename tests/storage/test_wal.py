@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from log_harness import GENERATION, UUID, body, contents, create_log, open_log, read_log, small_segments
+from log_harness import GENERATION, UUID, Opened, body, contents, create_log, open_log, read_log, small_segments
 from storage_doubles import CountingSystem, FullDisk, QuickSystem
 
 from vecdb.errors import InternalError, InvalidArgument, ReadOnly, StorageError
@@ -63,14 +63,22 @@ def test_a_call_beyond_the_limit_is_refused_before_anything_is_written(directory
     assert 2 == opened.write(b"fits")
 
 
-def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def many_segments(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """
+    Return a new log of 200 calls over several segments.
+    """
     small_segments(monkeypatch, 4096)
-    directory = tmp_path / "wal"
     create_log(directory)
     opened = open_log(directory)
     opened.log.spares.wanted = None
     for i in range(200):
         opened.write(body(i, 1000))
+    return opened
+
+
+def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "wal"
+    opened = many_segments(directory, monkeypatch)
     sizes = [len(data) for data in contents(directory).values()]
     assert len(sizes) >= 3
     assert sizes[1] < sizes[2]
@@ -88,13 +96,8 @@ def test_segments_follow_one_another_and_obsolete_ones_can_go(tmp_path: Path, mo
 
 
 def test_several_threads_may_drop_segments_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_segments(monkeypatch, 4096)
     directory = tmp_path / "wal"
-    create_log(directory)
-    opened = open_log(directory)
-    opened.log.spares.wanted = None
-    for i in range(200):
-        opened.write(body(i, 1000))
+    opened = many_segments(directory, monkeypatch)
     assert len(contents(directory)) >= 3
     remove, others = files.remove, []
 

@@ -133,15 +133,13 @@ class Overlay:
         found: dict[int, bytes | None] = {}
         with self._lock:
             upper = [table.payloads for table in self._tables() if table.payloads]
-            for offset in offsets if upper else ():
+            for offset in offsets:
                 for table in upper:
                     if offset in table:
                         found[offset] = table[offset]
                         break
                 else:
                     missing.append(offset)
-            if not upper:
-                missing.extend(offsets)
             snapshot = self._points.snapshot() if missing else None
         if snapshot is not None:
             with snapshot:
