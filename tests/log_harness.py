@@ -4,6 +4,7 @@ A small log with a model beside it, for the tests of the log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Opened:
         self.log.wait(ticket)
         return ticket.lsn
 
-    def apply(self, ticket: Ticket) -> None:
-        self.applied.append((ticket.lsn, ticket.payload))
+    def apply(self, tickets: Sequence[Ticket]) -> None:
+        self.applied += [(ticket.lsn, ticket.payload) for ticket in tickets]
 
 
 def open_log(directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durability: str = "fsync", writable: bool = True) -> Opened:

@@ -28,6 +28,8 @@ from vecdb.storage.index_file import IndexName, Sections
 from vecdb.storage.store import Generation, SavingGeneration
 from vecdb.types import Payload
 
+_FEW = 8  # numbers that Python looks through sooner than numpy is called
+
 
 class CoreLoader:
     """
@@ -82,7 +84,7 @@ def has_wide_ids(ids: IdBlock) -> bool:
     """
     Return whether some id does not fit an int64.
     """
-    return bool(ids.text) or (len(ids.slots) > 0 and int(ids.slots.max()) >= 2**63)
+    return bool(ids.text) or (len(ids.slots) > 0 and max(ids.slots.tolist() if len(ids.slots) <= _FEW else [ids.slots.max()]) >= 2**63)
 
 
 class StoredPayloads:
@@ -184,9 +186,12 @@ class Contents:
                 self.core.map_rows(field.number, descriptor, rows)
 
     def _present(self, effects: Effects) -> NDArray[np.uint8]:
-        present = np.zeros((len(self._fields), len(effects.put_ids)), dtype=np.uint8)
-        for field in self._fields:
-            given = effects.put_vectors.get(field.number)
-            if given is not None:
-                present[field.number, slice(None) if given.positions is None else given.positions] = 1
+        shape = len(self._fields), len(effects.put_ids)
+        given = [effects.put_vectors.get(field.number) for field in self._fields]
+        if all(rows is not None and rows.positions is None for rows in given):
+            return np.ones(shape, dtype=np.uint8)
+        present = np.zeros(shape, dtype=np.uint8)
+        for number, rows in enumerate(given):
+            if rows is not None:
+                present[number, slice(None) if rows.positions is None else rows.positions] = 1
         return present

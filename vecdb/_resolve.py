@@ -175,7 +175,8 @@ def no_effects(next_offset: int) -> Effects:
 
 
 def _ascending(offsets: Sequence[int | None]) -> NDArray[np.uint32]:
-    return np.asarray(sorted(offset for offset in offsets if offset is not None), dtype=np.uint32)
+    known = sorted([offset for offset in offsets if offset is not None])
+    return np.asarray(known, dtype=np.uint32) if known else NO_OFFSETS
 
 
 def last_of_each(ids: Sequence[PointId]) -> list[int] | None:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vecdb.errors import InternalError, ReadOnly, StorageError
 from vecdb.storage import files
+from vecdb.storage.codec import encode_payload
 from vecdb.storage.disk import DiskStore
-from vecdb.storage.effects import Effects
+from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.points import PointsFile
 from vecdb.storage.points_read import Snapshot
 
@@ -74,6 +76,42 @@ def test_reads_find_points_in_every_layer(tmp_path: Path, open_collection: Open,
     collection.patch(["base patched later"], {"patched": True})
     collection.check()
     assert [None, 6, 7] == collection.store.offsets_of(["base deleted later", "active", "frozen"])
+
+
+def test_ids_that_count_up_are_looked_for_in_the_file_once_a_checkpoint(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path / "c-0")
+    asked: list[PointId] = []
+    look = Snapshot.offsets_of
+    monkeypatch.setattr(Snapshot, "offsets_of", lambda self, ids: asked.extend(ids) or look(self, ids))
+    for first in (0, 100):
+        collection.upsert([first, first + 5, "a"])
+        collection.store.checkpoint()
+        asked.clear()
+        for one in range(first + 6, first + 20):
+            collection.upsert([one])
+        assert [first + 6] == asked
+        found = collection.store.offsets_of([first + 4, first, first + 50, first + 5])
+        assert [False, True, False, True] == [offset is not None for offset in found]
+    collection.check()
+
+
+def test_calls_that_become_durable_together_are_applied_together(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path / "c-0")
+    tickets = []
+    for one in range(5):
+        effects = Effects(one, [one], [encode_payload({"n": one})], {0: FieldRows(None, np.full((1, 4), one, np.float32))})
+        collection.store.reserve(effects)
+        tickets.append(collection.store.enqueue(effects))
+    collection.applied.clear()
+    for ticket in tickets:
+        collection.store.commit(ticket)
+    assert [tickets[-1].lsn] == collection.applied
+    assert [0, 1, 2, 3, 4] == collection.store.offsets_of([0, 1, 2, 3, 4])
+    assert [encode_payload({"n": one}) for one in range(5)] == collection.store.payloads_of([0, 1, 2, 3, 4])
 
 
 def test_ids_come_in_order_from_any_point_on(tmp_path: Path, open_collection: Open) -> None:

@@ -410,3 +410,25 @@ def test_an_absent_id_is_proven_absent_where_pages_are_doubted(points: PointsFil
         for count in (2, 4):
             with pytest.raises(Corruption, match=rf"3 ids, expected {count}"):
                 snapshot.check_ids(count)
+
+
+@pytest.mark.parametrize(
+    ("ids", "last"), [([], -1), (["a", "b"], -1), ([0], 0), ([7, 5, 2**64 - 1], 2**64 - 1), ([3, "\0", 4], 4)], ids=str
+)
+def test_the_last_int_id_stands_before_the_strs(points: PointsFile, ids: list[PointId], last: int) -> None:
+    Writer(points).put(ids)
+    with points.snapshot() as snapshot:
+        assert last == snapshot.last_int_id()
+
+
+def test_an_int_whose_key_is_damaged_to_that_of_a_str_does_not_hide(tmp_path: Path, points: PointsFile) -> None:
+    Writer(points).put([5, 7])
+    points.close()
+    data = (tmp_path / "points.lmdb").read_bytes()
+    (tmp_path / "points.lmdb").write_bytes(data.replace(id_key(7), b"\x01" + id_key(7)[1:]))
+    opened = PointsFile.open(tmp_path / "points.lmdb")
+    try:
+        with opened.snapshot() as snapshot, pytest.raises(Corruption, match="table ids"):
+            snapshot.last_int_id()
+    finally:
+        opened.close()

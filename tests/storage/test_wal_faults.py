@@ -34,7 +34,7 @@ def test_a_failing_apply_makes_the_log_read_only_and_the_call_is_replayed(direct
     opened = open_log(directory)
     opened.write(b"first")
 
-    def fail(ticket: Ticket) -> None:
+    def fail(tickets: object) -> None:
         raise MemoryError("no room")
 
     opened.log.apply = fail

@@ -86,7 +86,13 @@ def id_key(point_id: PointId) -> bytes:
     """
     if isinstance(point_id, int):
         return _id_int.pack(INT_KIND, point_id)
-    return b"\x01" + point_id.encode()
+    return FIRST_STR_KEY + point_id.encode()
+
+
+FIRST_STR_KEY = b"\x01"
+"""
+Sorts behind the keys of ints and before those of strs.
+"""
 
 
 def is_id_key(key: bytes) -> bool:

@@ -9,7 +9,7 @@ docs/file_format.md says why. Thread rule: as in store.py. The parts: `overlay` 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vecdb.storage.framing import Declared, IndexSpec, Manifest, read_catalog, w
 from vecdb.storage.generation import Generation
 from vecdb.storage.generation_lock import remove_older_generations, remove_other_generations
 from vecdb.storage.generation_reads import StoreReads
+from vecdb.storage.joining import joined
 from vecdb.storage.recovery import INDEXES_NAME, Base, create_collection, log_directory, open_base, read_indexes, settle_current
 from vecdb.storage.store import Advance, Apply, DerivedSource, Loader, Predecessor, StoreInfo, WriteLock
 from vecdb.storage.verify import FileVerification
@@ -111,11 +112,11 @@ class DiskStore(StoreReads):
             writable=True,
         )
 
-        def apply_ticket(ticket: Ticket) -> None:
-            assert isinstance(ticket.payload, Effects)
-            apply(ticket.lsn, ticket.payload)
+        def apply_tickets(tickets: Sequence[Ticket]) -> None:
+            for lsn, effects in joined(map(_call_of, tickets)):
+                apply(lsn, effects)
 
-        self._log.apply = apply_ticket
+        self._log.apply = apply_tickets
         self._log.spares.wanted = self._log.spares.make_in_background
         forget_clean_close(base.points.path)
         self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)
@@ -356,3 +357,8 @@ class DiskStore(StoreReads):
         if self._log is None or self._checkpointer is None:
             raise InternalError("the store was not started; please report this")
         return self._log, self._checkpointer
+
+
+def _call_of(ticket: Ticket) -> tuple[int, Effects]:
+    assert isinstance(ticket.payload, Effects)
+    return ticket.lsn, ticket.payload

@@ -176,10 +176,14 @@ def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     first = 0
     with _reported("write", path_of(fd)):
         while first < len(views):
-            written = system.pwritev(fd, views[first : first + _MAX_BUFFERS], position)
+            piece = views[first : first + _MAX_BUFFERS]
+            written = system.pwritev(fd, piece, position)
             if written <= 0:
                 raise OSError(errno.EIO, "a write accepted no byte")
             position += written
+            if written == sum(map(len, piece)):
+                first += len(piece)
+                continue
             while first < len(views) and written >= len(views[first]):
                 written -= len(views[first])
                 first += 1

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vecdb.errors import StorageError
 from vecdb.storage import files
@@ -25,8 +25,7 @@ from vecdb.storage.system import Buffer
 logger = logging.getLogger("vecdb")
 
 
-@dataclass(frozen=True, slots=True)
-class LogEnd:
+class LogEnd(NamedTuple):
     """
     The end of what was written: segment (None: none is open, the next call begins one), position in it, last LSN and its checksum.
 
@@ -41,8 +40,7 @@ class LogEnd:
     unconfirmed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """
     What is to be written as one: a call (or a mark) in pieces, its LSNs, its place and its bytes there.
     """
@@ -126,7 +124,7 @@ class LogWriter:
         end = self.end
         if end.segment is not None and end.durable_lsn < end.lsn:
             files.sync_data(end.segment.fd)
-            self.end = replace(end, durable_lsn=end.lsn)
+            self.end = end._replace(durable_lsn=end.lsn)
 
     def leave_segment(self) -> None:
         """

@@ -56,11 +56,14 @@ class Memtable:
         first, count = effects.first_offset, len(effects.put_ids)
         if effects.deleted_ids or effects.put_ids:
             self._sorted_ids = None
-        self.ids.update(dict.fromkeys(effects.deleted_ids, DEAD))
+        if effects.deleted_ids:
+            self.ids.update(dict.fromkeys(effects.deleted_ids, DEAD))
         self.ids.update(zip(effects.put_ids, range(first, first + count), strict=True))
         self.payloads.update(zip(range(first, first + count), effects.put_payloads, strict=True))
-        self.payloads.update(zip(effects.patch_offsets.tolist(), effects.patch_payloads, strict=True))
-        self.payloads.update(dict.fromkeys(effects.tombstones.tolist()))
+        if effects.patch_payloads:
+            self.payloads.update(zip(effects.patch_offsets.tolist(), effects.patch_payloads, strict=True))
+        if len(effects.tombstones):
+            self.payloads.update(dict.fromkeys(effects.tombstones.tolist()))
         self.new_ids.extend(effects.put_ids)
         for field, vectors in effects.put_vectors.items():
             if vectors.positions is None:

@@ -57,6 +57,8 @@ class Overlay:
         self._lock = Lock()
         self._active = Memtable(base.next_offset, fields=len(base.rows))
         self._frozen: Memtable | None = None
+        # Ints beyond it are in no base that is read from now on: of an id that counts up, points.lmdb need not be asked. None: not known.
+        self._last_int: int | None = None
 
     @property
     def next_offset(self) -> int:
@@ -103,6 +105,7 @@ class Overlay:
         with self._lock:
             self._frozen = None
             self.base = base
+            self._last_int = None
 
     def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
         """
@@ -119,10 +122,17 @@ class Overlay:
                         break
                 else:
                     missing.append(point_id)
+            base, last = self.base, self._last_int
+            if last is not None:
+                missing = [point_id for point_id in missing if isinstance(point_id, str) or point_id <= last]
             snapshot = self._points.snapshot() if missing else None
         if snapshot is not None:
             with snapshot:
                 found.update(snapshot.offsets_of(missing))
+                last = snapshot.last_int_id() if last is None else last
+            with self._lock:
+                if self.base is base:
+                    self._last_int = last
         return [None if (offset := found.get(point_id, DEAD)) == DEAD else offset for point_id in ids]
 
     def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:

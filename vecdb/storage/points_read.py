@@ -23,6 +23,7 @@ from vecdb.errors import Corruption
 from vecdb.storage.base_state import STATE_KEY, TABLES, BaseState
 from vecdb.storage.blocks import (
     BITMAP_BYTES,
+    FIRST_STR_KEY,
     IDS_PER_BLOCK,
     OFFSETS_PER_BITMAP,
     SUMS_PER_VALUE,
@@ -106,6 +107,22 @@ class Snapshot:
             raise Corruption(f"{where}: its keys are not in order around {key.hex()}; restore a backup of the database")
         for entry in filter(None, (above, below)):
             unseal(*entry, where)
+
+    def last_int_id(self) -> int:
+        """
+        Return the greatest id that is an int, -1 when there is none; raises Corruption when the keys around it are not what was written.
+        """
+        where = self._where(b"ids")
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+            above = cursor.item() if cursor.set_range(FIRST_STR_KEY) else None
+            last = cursor.item() if (cursor.prev() if above else cursor.last()) else None
+        for entry in filter(None, (above, last)):
+            unseal(*entry, where)
+        if last is None:
+            return -1
+        if not is_id_key(last[0]) or last[0] >= FIRST_STR_KEY:
+            raise Corruption(f"{where}: {last[0].hex()} is no key of an int id; restore a backup of the database")
+        return int(id_of_key(last[0]))
 
     def check_ids(self, count: int) -> None:
         """

@@ -35,17 +35,18 @@ class SegmentFile:
         self._aside = aside
 
     @classmethod
-    def prepare(cls, aside: Path, size: int) -> SegmentFile:
+    def prepare(cls, aside: Path, size: int, *, piece: int = LARGEST) -> SegmentFile:
         """
-        Make the file aside, all zeros; raises StorageError, and leaves nothing, when there is no room for it.
+        Make the file aside, all zeros, synced after each `piece` bytes; raises StorageError, and leaves nothing, when there is no room.
         """
         if files.exists(aside):
             files.remove(aside)
         fd = files.create_file(aside)
         segment = cls(aside, fd, size)
         try:
-            files.write_zeros(fd, size, 0)
-            files.sync_data(fd)
+            for start in range(0, size, piece):
+                files.write_zeros(fd, min(piece, size - start), start)
+                files.sync_data(fd)
         except BaseException:
             segment.discard()
             raise

@@ -20,6 +20,9 @@ from vecdb.storage.segment_file import SegmentFile, next_size, pays_to_leave, si
 
 logger = logging.getLogger("vecdb.storage")
 
+# A call's sync waits for what was written before it, these zeros included.
+_PIECE = 256 << 10
+
 
 class Spares:
     """
@@ -74,7 +77,7 @@ class Spares:
                 return
             self._number += 1
             try:
-                self._ready = SegmentFile.prepare(self._directory / f"spare-{self._number}.tmp", size)
+                self._ready = SegmentFile.prepare(self._directory / f"spare-{self._number}.tmp", size, piece=_PIECE)
             except (StorageError, MemoryError) as error:
                 logger.warning("%s: the log's next segment could not be made ahead: %s", self._directory, error)
 

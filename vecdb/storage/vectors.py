@@ -24,7 +24,7 @@ from vecdb.storage.points_write import RowsFrozen
 
 BLOCK_BYTES = 65536
 _LEAST_GROWTH = 64 << 10
-_MOST_GROWTH = 16 << 20
+_MOST_GROWTH = 1 << 20
 _READ_BYTES = 4 << 20
 
 

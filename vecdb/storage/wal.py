@@ -42,10 +42,11 @@ class Log:
     """
     The log of one collection; made by `open`.
 
-    `apply` is to be set before the first call is enqueued: it gets each durable call's ticket, in LSN order, from one thread at a time.
+    `apply` is to be set before the first call is enqueued: it gets the tickets of calls that became durable together, in LSN order, from
+    one thread at a time.
     """
 
-    apply: Callable[[Ticket], None]
+    apply: Callable[[Sequence[Ticket]], None]
 
     def __init__(self, directory: Path, writer: LogWriter, *, replayed_bytes: int, syncs: bool, writable: bool) -> None:
         self.failed: StorageError | None = None
@@ -356,27 +357,26 @@ class Log:
                 raise
             return
         self._last_commit = time.monotonic()
-        for queued, group in batch:
-            if not self._apply(queued, group):
-                return
+        if batch:
+            self._apply(batch)
 
-    def _apply(self, queued: Queued, group: Group) -> bool:
+    def _apply(self, batch: Sequence[tuple[Queued, Group]]) -> None:
         """
-        Apply a durable call and tell its waiters. A failure makes the log read-only: the next opening replays the call.
+        Apply durable calls and tell their waiters. A failure makes the log read-only: the next opening replays the calls.
         """
         try:
-            if group.kind == Kind.CALL:
-                self.apply(queued)
+            self.apply([queued for queued, group in batch if group.kind == Kind.CALL])
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
-            return False
-        self._last_lsn = group.last_lsn
+            return
+        self._last_lsn = batch[-1][1].last_lsn
         with self._placing:
-            self._queue.popleft()
-        queued.finish(None)
-        return True
+            for _ in batch:
+                self._queue.popleft()
+        for queued, _ in batch:
+            queued.finish(None)
 
     def _fail(self, cause: BaseException) -> StorageError:
         """
