@@ -122,8 +122,9 @@ FieldGraph::Progress FieldGraph::link(const Unit& unit, Graph& graph, const Live
   return {true, row - unit.first};
 }
 
+// A graph of fewer nodes is not worth a walk, and too small to tell how far one has to look.
 bool FieldGraph::is_profile_due() const {
-  return indexed_ >= bound_ && (graph_->count() / 2 >= profile_.nodes || linked_since_ >= profile_.nodes);
+  return graph_ != nullptr && graph_->count() >= bound_ && (graph_->count() / 2 >= profile_.nodes || linked_since_ >= profile_.nodes);
 }
 
 // Dead nodes would count: a graph that is to be repaired is measured after that, but for the first time.

@@ -19,6 +19,8 @@ constexpr double kDistancesExponent = 0.85;
 constexpr double kGrowth = 0.42;
 // In a smaller graph it falls with less, to be on the safe side: 0.33 on glove100 (100,000 to 5,000 rows).
 constexpr double kShrinkage = 0.32;
+// A bound holds in graphs of up to so many times the nodes that it was measured on.
+constexpr double kBoundHolds = 3;
 // A walk under a filter costs more than one without, by at least this power of the share that passes.
 constexpr double kLeastGrowth = 0.15;
 // The bound of a hundred may be as tight as can be tried, which says little of that of a thousand.
@@ -82,7 +84,8 @@ Prospect default_prospect(const GraphProfile& profile, std::uint32_t k, Node nod
   const double distances_growth = std::pow(growth, kDistancesExponent);
   const double ef = std::max(place.early_between(profile.ef10, profile.ef100) * growth, kOverK * k);
   const auto rounded = [](double value) { return static_cast<std::uint32_t>(std::min<double>(std::ceil(value), UINT32_MAX)); };
-  const bool has_bound = profile.factor10 != Reach::kNoFactor && (k <= kFew || profile.factor100 != Reach::kNoFactor);
+  const bool has_bound =
+      size <= kBoundHolds && profile.factor10 != Reach::kNoFactor && (k <= kFew || profile.factor100 != Reach::kNoFactor);
   const auto expectation = [&](double at_few, double at_many) {
     return Expectation{place.between(at_few, at_many) * distances_growth, exponent_of(at_few, at_many),
                        std::min(1.0, std::max<double>(k, kFew) / kMany), kGrowthWithK * kDistancesExponent};

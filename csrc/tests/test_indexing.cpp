@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <thread>
 
@@ -273,6 +274,40 @@ TEST(dead_rows_leave_the_graph_and_no_live_one_is_without_a_path) {
   CHECK_EQUAL(0U, report.unreachable);
   CHECK_EQUAL(0U, report.unreachable_above);
   CHECK_EQUAL(3600U, index->field_stats(0).indexed_rows);
+}
+
+TEST(what_is_left_of_a_large_index_is_found_and_so_is_what_joins_it) {
+  for (const Offset left : {3U, 12U, 40U, 150U}) {
+    std::mt19937_64 random = seeded("what is left", 55);
+    constexpr Offset kFirst = 3600;
+    std::vector<float> rows = normal_values(random, (kFirst + 2 * left - 1) * kWide);
+    const std::vector<float> joining(rows.begin() + static_cast<std::ptrdiff_t>(kFirst) * kWide, rows.end());
+    rows.resize(kFirst * kWide);
+    vecdb_field field = kCheapGraph;
+    field.coding = VECDB_EIGHT_BITS;
+    const auto index = filled_index(field, 0, rows, tags_of);
+    Change bury;
+    bury.present.resize(1);
+    for (Offset offset = 0; offset < kFirst - left; ++offset) bury.tombstones.push_back(offset);
+    apply(*index, kFirst, bury);
+    CHECK(index->indexer().wait(seconds(300)));
+    index->append_rows(0, joining.data(), left - 1);
+    Change join;
+    join.present.emplace_back(left - 1, 1);
+    for (Offset i = 0; i < left - 1; ++i) join.add_int(kFirst + i);
+    apply(*index, kFirst, join);
+    CHECK(index->indexer().wait(seconds(300)));
+    rows.insert(rows.end(), joining.begin(), joining.end());
+    Ask ask;
+    ask.k = 1;
+    for (Offset offset = kFirst - left; offset < kFirst + left - 1; ++offset) {
+      const auto row = rows.begin() + static_cast<std::ptrdiff_t>(offset) * kWide;
+      const Answer answer = search(*index, {row, row + kWide}, kWide, ask);
+      CHECK_EQUAL(offset, answer.hits[0][0].offset);
+      // A walk is not thought of: nothing could be learnt of walks from so few.
+      CHECK(std::isinf(answer.plan.cost_graph_ns));
+    }
+  }
 }
 
 THREADED_TEST(rows_come_and_go_while_threads_repair_and_search) {

@@ -170,7 +170,7 @@ TEST(a_default_reach_grows_with_k_and_rows_and_stays_above_k) {
       CHECK(prospect.reach.ef >= last);
       CHECK(prospect.reach.ef > k);
       CHECK(prospect.distances.at(1) >= last_distances);
-      const Prospect later = default_prospect(profile, k, 200000);
+      const Prospect later = default_prospect(profile, k, 50000);
       CHECK(later.reach.ef >= prospect.reach.ef);
       CHECK(later.distances.at(1) > prospect.distances.at(1));
       last = prospect.reach.ef;
@@ -187,6 +187,15 @@ TEST(a_default_reach_grows_with_k_and_rows_and_stays_above_k) {
   CHECK_EQUAL(900.0, default_prospect(bounded, 10, 20000).distances.at(1));
   const float amid = default_prospect(bounded, 30, 20000).reach.factor;
   CHECK(amid > 1.07F && amid < 1.15F);
+}
+
+TEST(a_graph_that_has_outgrown_what_was_measured_is_walked_by_a_beam_alone) {
+  const GraphProfile profile = some_profile(20000);
+  CHECK_EQUAL(1.15F, default_prospect(profile, 10, 60000).reach.factor);
+  const Prospect outgrown = default_prospect(profile, 10, 60001);
+  CHECK_EQUAL(Reach::kNoFactor, outgrown.reach.factor);
+  CHECK(outgrown.reach.ef > profile.ef10);
+  CHECK(outgrown.distances.at(1) > static_cast<double>(profile.distances10));
 }
 
 TEST(a_bound_that_only_k_10_has_is_not_used_for_more) {
