@@ -107,14 +107,41 @@ class Bitset {
 
   template <class Visit>
   void for_each(Visit&& visit) const {
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      for (std::uint64_t word = words_[i]; word != 0; word &= word - 1) {
-        visit(static_cast<std::uint32_t>(i * 64 + static_cast<std::size_t>(__builtin_ctzll(word))));
-      }
-    }
+    for (std::size_t i = 0; i < words_.size(); ++i) visit_word(i, words_[i], visit);
+  }
+
+  // Of the positions in [first, last).
+  template <class Visit>
+  void for_each_in(std::uint32_t first, std::uint32_t last, Visit&& visit) const {
+    for_each_word_in(first, last, [&visit](std::size_t i, std::uint64_t word) { visit_word(i, word, visit); });
+  }
+  std::uint64_t count_in(std::uint32_t first, std::uint32_t last) const {
+    std::uint64_t count = 0;
+    for_each_word_in(first, last, [&count](std::size_t, std::uint64_t word) { count += static_cast<std::uint64_t>(bits::count_of(word)); });
+    return count;
   }
 
  private:
+  template <class Visit>
+  static void visit_word(std::size_t i, std::uint64_t word, Visit&& visit) {
+    for (; word != 0; word &= word - 1) visit(static_cast<std::uint32_t>(i * 64 + static_cast<std::size_t>(__builtin_ctzll(word))));
+  }
+
+  // Calls visit(i, word) for each word i that has positions of [first, last), without its others.
+  template <class Visit>
+  void for_each_word_in(std::uint32_t first, std::uint32_t last, Visit&& visit) const {
+    last = std::min(last, size_);
+    if (first >= last) return;
+    const std::size_t low = first >> 6;
+    const std::size_t high = (last - 1) >> 6;
+    for (std::size_t i = low; i <= high; ++i) {
+      std::uint64_t word = words_[i];
+      if (i == low) word &= ~std::uint64_t{0} << (first & 63);
+      if (i == high) word &= ~std::uint64_t{0} >> (63 - ((last - 1) & 63));
+      visit(i, word);
+    }
+  }
+
   void clear_padding() {
     if ((size_ & 63) != 0) words_.back() &= (std::uint64_t{1} << (size_ & 63)) - 1;
   }

@@ -27,7 +27,7 @@ extern "C" {
 
 const char* vecdb_last_error(void) { return vecdb::last_error; }
 
-uint32_t vecdb_abi_version(void) { return 5; }
+uint32_t vecdb_abi_version(void) { return 6; }
 
 const char* vecdb_kernels(void) {
   static const std::string names = std::string(vecdb::kernels().name) + " " + vecdb::crc32c_implementations().back().name;

@@ -94,29 +94,34 @@ vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uin
   return guarded([&] { of(index).drop_tags(need(tags, count, "tags"), count); });
 }
 
-vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t* out_counts, uint32_t* out_offsets,
-                                   uint64_t capacity, uint64_t* out_total) {
+vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t first, uint32_t last,
+                                   uint32_t* out_counts, uint32_t* out_offsets, uint64_t capacity, uint64_t* out_total) {
   return guarded([&] {
-    *need(out_total, 1, "out_total") = of(index).copy_tags(need(tags, count, "tags"), count, need(out_counts, count, "out_counts"),
-                                                           need(out_offsets, capacity, "out_offsets"), capacity);
+    *need(out_total, 1, "out_total") =
+        of(index).copy_tags(need(tags, count, "tags"), count, first, last, need(out_counts, count, "out_counts"),
+                            need(out_offsets, capacity, "out_offsets"), capacity);
   });
 }
 
-vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_values, int32_t* out_rests,
-                                     uint64_t capacity, uint64_t* out_total) {
+vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, const vecdb_column_entry* after, uint32_t* out_offsets,
+                                     double* out_values, int32_t* out_rests, uint64_t capacity, uint64_t* out_total) {
   return guarded([&] {
     const vecdb::ColumnCopy out{need(out_offsets, capacity, "out_offsets"), need(out_values, capacity, "out_values"),
                                 need(out_rests, capacity, "out_rests")};
-    *need(out_total, 1, "out_total") = of(index).copy_column(column, out, capacity);
+    vecdb::ColumnEntry last{};
+    if (after != nullptr) last = {after->first, static_cast<std::int32_t>(after->second), after->offset};
+    *need(out_total, 1, "out_total") = of(index).copy_column(column, after == nullptr ? nullptr : &last, out, capacity);
   });
 }
 
-vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_lats, double* out_lons,
-                                     uint64_t capacity, uint64_t* out_total) {
+vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, const vecdb_column_entry* after, uint32_t* out_offsets,
+                                     double* out_lats, double* out_lons, uint64_t capacity, uint64_t* out_total) {
   return guarded([&] {
     const vecdb::PointsCopy out{need(out_offsets, capacity, "out_offsets"), need(out_lats, capacity, "out_lats"),
                                 need(out_lons, capacity, "out_lons")};
-    *need(out_total, 1, "out_total") = of(index).copy_points(column, out, capacity);
+    vecdb::GeoEntry last{};
+    if (after != nullptr) last = vecdb::GeoEntry::of({after->first, after->second}, after->offset);
+    *need(out_total, 1, "out_total") = of(index).copy_points(column, after == nullptr ? nullptr : &last, out, capacity);
   });
 }
 

@@ -68,10 +68,10 @@ class Column {
     for (std::size_t i = fresh.first; i < fresh.last; ++i) visit(runs_.recent()[i].offset);
   }
 
-  // Calls visit(entry) for each entry, in order.
+  // Calls visit(entry) for the entries beyond `after`, nullptr for all, in order, until it returns false.
   template <class Visit>
-  void for_each_entry(Visit&& visit) const {
-    runs_.for_each(visit);
+  void for_each_entry(const ColumnEntry* after, Visit&& visit) const {
+    runs_.for_each_beyond(after, visit);
   }
 
   std::uint64_t bytes() const { return runs_.bytes(); }

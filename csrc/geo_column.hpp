@@ -41,10 +41,10 @@ class GeoColumn {
   void add(std::vector<GeoEntry> entries) { runs_.add(std::move(entries)); }
   void remove(std::vector<GeoEntry> entries) { runs_.remove(std::move(entries)); }
 
-  // Calls visit(entry) for each entry, in order.
+  // Calls visit(entry) for the entries beyond `after`, nullptr for all, in order, until it returns false.
   template <class Visit>
-  void for_each_entry(Visit&& visit) const {
-    runs_.for_each(visit);
+  void for_each_entry(const GeoEntry* after, Visit&& visit) const {
+    runs_.for_each_beyond(after, visit);
   }
 
   // The offsets that have a point inside the area. REQUIRES offsets below universe.

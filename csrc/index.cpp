@@ -184,59 +184,50 @@ void Index::drop_column(std::uint32_t column) {
   for (const std::unique_ptr<Field>& field : fields_) field->links().drop_column(column);
 }
 
-std::uint64_t Index::copy_tags(const Tag* tags, std::uint64_t count, std::uint32_t* out_counts, Offset* out_offsets,
-                               std::uint64_t capacity) {
+std::uint64_t Index::copy_tags(const Tag* tags, std::uint64_t count, Offset first, Offset last, std::uint32_t* out_counts,
+                               Offset* out_offsets, std::uint64_t capacity) {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
   std::uint64_t total = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const Posting* posting = tags_.find(tags[i]);
-    out_counts[i] = posting == nullptr ? 0 : posting->count();
-    const std::uint64_t end = total + out_counts[i];
-    if (out_counts[i] != 0 && end <= capacity) {
-      Offset* out = out_offsets + total;
-      if (posting->is_dense()) {
-        posting->dense().for_each([&out](Offset offset) { *out++ = offset; });
-      } else {
-        std::copy_n(posting->sorted(), posting->count(), out);
-      }
-    }
-    total = end;
+    out_counts[i] = posting == nullptr ? 0 : posting->count_in(first, last);
+    total += out_counts[i];
+  }
+  if (total > capacity) return total;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (out_counts[i] != 0) tags_.find(tags[i])->for_each_in(first, last, [&out_offsets](Offset offset) { *out_offsets++ = offset; });
   }
   return total;
 }
 
-std::uint64_t Index::copy_column(std::uint32_t number, const ColumnCopy& out, std::uint64_t capacity) {
+std::uint64_t Index::copy_column(std::uint32_t number, const ColumnEntry* after, const ColumnCopy& out, std::uint64_t capacity) {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
   std::uint64_t total = 0;
-  if (const Column* column = columns_.find(number)) {
-    column->for_each_entry([&](const ColumnEntry& entry) {
-      if (total < capacity) {
-        out.offsets[total] = entry.offset;
-        out.values[total] = entry.value;
-        out.rests[total] = entry.rest;
-      }
-      ++total;
-    });
-  }
+  const Column* column = columns_.find(number);
+  if (column == nullptr || capacity == 0) return 0;
+  column->for_each_entry(after, [&](const ColumnEntry& entry) {
+    out.offsets[total] = entry.offset;
+    out.values[total] = entry.value;
+    out.rests[total] = entry.rest;
+    return ++total < capacity;
+  });
   return total;
 }
 
-std::uint64_t Index::copy_points(std::uint32_t number, const PointsCopy& out, std::uint64_t capacity) {
+std::uint64_t Index::copy_points(std::uint32_t number, const GeoEntry* after, const PointsCopy& out, std::uint64_t capacity) {
   const std::shared_lock<FairSharedMutex> lock(state_);
   check_whole();
   std::uint64_t total = 0;
-  if (const GeoColumn* column = points_.find(number)) {
-    column->for_each_entry([&](const GeoEntry& entry) {
-      if (total < capacity) {
-        out.offsets[total] = entry.offset;
-        out.lats[total] = entry.point.lat;
-        out.lons[total] = entry.point.lon;
-      }
-      ++total;
-    });
-  }
+  const GeoColumn* column = points_.find(number);
+  if (column == nullptr || capacity == 0) return 0;
+  column->for_each_entry(after, [&](const GeoEntry& entry) {
+    out.offsets[total] = entry.offset;
+    out.lats[total] = entry.point.lat;
+    out.lons[total] = entry.point.lon;
+    return ++total < capacity;
+  });
   return total;
 }
 

@@ -76,11 +76,13 @@ class Index {
   Found count(const Program& program);
   Found select(const Program& program);
 
-  // The offsets of each tag, one tag after the other, ascending; how many each has. Writes at most capacity of them, returns their number.
-  std::uint64_t copy_tags(const Tag* tags, std::uint64_t count, std::uint32_t* out_counts, Offset* out_offsets, std::uint64_t capacity);
-  // The entries of a column, in their order; as above.
-  std::uint64_t copy_column(std::uint32_t column, const ColumnCopy& out, std::uint64_t capacity);
-  std::uint64_t copy_points(std::uint32_t column, const PointsCopy& out, std::uint64_t capacity);
+  // The offsets in [first, last) of each tag, one tag after the other, ascending; how many each has. Returns their number, having written
+  // none of them when that is beyond capacity.
+  std::uint64_t copy_tags(const Tag* tags, std::uint64_t count, Offset first, Offset last, std::uint32_t* out_counts, Offset* out_offsets,
+                          std::uint64_t capacity);
+  // The entries of a column beyond `after`, nullptr for all, in their order: at most capacity, returns how many.
+  std::uint64_t copy_column(std::uint32_t column, const ColumnEntry* after, const ColumnCopy& out, std::uint64_t capacity);
+  std::uint64_t copy_points(std::uint32_t column, const GeoEntry* after, const PointsCopy& out, std::uint64_t capacity);
 
   void get_rows(std::uint32_t field, const Offset* offsets, std::uint64_t count, float* out_rows, std::uint8_t* out_present);
   void get_ids(const Offset* offsets, std::uint64_t count, std::uint64_t* out_ids, std::uint8_t* out_kinds);

@@ -28,6 +28,13 @@ bool Posting::contains(Offset offset) const {
   return std::binary_search(first, first + count_, offset);
 }
 
+std::uint32_t Posting::count_in(Offset first, Offset last) const {
+  if (dense_) return static_cast<std::uint32_t>(dense_->count_in(first, last));
+  const Offset* end = sorted() + count_;
+  const Offset* low = std::lower_bound(sorted(), end, first);
+  return static_cast<std::uint32_t>(std::lower_bound(low, end, last) - low);
+}
+
 void Posting::assign(std::vector<Offset> sorted) {
   dense_.reset();
   count_ = static_cast<std::uint32_t>(sorted.size());

@@ -4,6 +4,7 @@
 // as points. Thread rule: like a standard container.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -24,6 +25,15 @@ class Posting {
   const Bitset& dense() const { return *dense_; }
 
   bool contains(Offset offset) const;
+
+  // Of the offsets in [first, last), ascending.
+  template <class Visit>
+  void for_each_in(Offset first, Offset last, Visit&& visit) const {
+    if (is_dense()) return dense_->for_each_in(first, last, visit);
+    const Offset* end = sorted() + count_;
+    for (const Offset* at = std::lower_bound(sorted(), end, first); at != end && *at < last; ++at) visit(*at);
+  }
+  std::uint32_t count_in(Offset first, Offset last) const;
 
   // REQUIRES: offsets ascending and unique. Offsets that are there already, or are not there, are no error.
   void add(const Offset* offsets, std::uint32_t count);

@@ -25,6 +25,9 @@ class SortedRuns {
   // Calls visit(entry) for each entry once, in order.
   template <class Visit>
   void for_each(Visit&& visit) const;
+  // The same for the entries beyond `after`, nullptr for all, until visit returns false.
+  template <class Visit>
+  void for_each_beyond(const Entry* after, Visit&& visit) const;
 
   const std::vector<Entry>& sorted() const { return sorted_; }
   const std::vector<Entry>& recent() const { return recent_; }
@@ -59,14 +62,30 @@ class SortedRuns {
 template <class Entry>
 template <class Visit>
 void SortedRuns<Entry>::for_each(Visit&& visit) const {
-  auto fresh = recent_.begin();
-  for (std::size_t i = 0; i < sorted_.size(); ++i) {
-    for (; fresh != recent_.end() && *fresh < sorted_[i]; ++fresh) visit(*fresh);
-    if (is_removed(i)) continue;
-    visit(sorted_[i]);
-    if (fresh != recent_.end() && *fresh == sorted_[i]) ++fresh;
+  for_each_beyond(nullptr, [&visit](const Entry& entry) {
+    visit(entry);
+    return true;
+  });
+}
+
+template <class Entry>
+template <class Visit>
+void SortedRuns<Entry>::for_each_beyond(const Entry* after, Visit&& visit) const {
+  const auto first = [after](const std::vector<Entry>& run) {
+    return after == nullptr ? run.begin() : std::upper_bound(run.begin(), run.end(), *after);
+  };
+  auto fresh = first(recent_);
+  for (auto old = first(sorted_); old != sorted_.end(); ++old) {
+    for (; fresh != recent_.end() && *fresh < *old; ++fresh) {
+      if (!visit(*fresh)) return;
+    }
+    if (is_removed(static_cast<std::size_t>(old - sorted_.begin()))) continue;
+    if (!visit(*old)) return;
+    if (fresh != recent_.end() && *fresh == *old) ++fresh;
   }
-  for (; fresh != recent_.end(); ++fresh) visit(*fresh);
+  for (; fresh != recent_.end(); ++fresh) {
+    if (!visit(*fresh)) return;
+  }
 }
 
 template <class Entry>

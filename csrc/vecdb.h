@@ -182,15 +182,24 @@ vecdb_status vecdb_index_apply(vecdb_index* index, const vecdb_changes* changes,
 vecdb_status vecdb_index_drop_tags(vecdb_index* index, const uint64_t* tags, uint64_t count);
 vecdb_status vecdb_index_drop_column(vecdb_index* index, uint32_t column);
 
-/* Copy what tags | a column of numbers | a column of points hold, to be saved: of tags the offsets of one after the other, ascending, and
- * how many each has in out_counts (count of them); of columns the entries in their order. At most capacity of them are written (of a tag
- * all or none), the whole number goes to *out_total. */
-vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t* out_counts, uint32_t* out_offsets,
-                                   uint64_t capacity, uint64_t* out_total);
-vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_values, int32_t* out_rests,
-                                     uint64_t capacity, uint64_t* out_total);
-vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, uint32_t* out_offsets, double* out_lats, double* out_lons,
-                                     uint64_t capacity, uint64_t* out_total);
+/* An entry of a column: of numbers value and rest, of points lat and lon. */
+typedef struct {
+  double first;
+  double second;
+  uint32_t offset;
+} vecdb_column_entry;
+
+/* Copy what tags | a column of numbers | a column of points hold, to be saved, in pieces: no change is applied while one of these calls is
+ * at work. Of tags the offsets in [first, last) of one after the other, ascending, how many each has in out_counts (count of them) and the
+ * number of all in *out_total; when that is beyond capacity, none is written to out_offsets. Of columns the entries beyond `after` (NULL:
+ * from the first on), in their order: at most capacity, their number in *out_total. Between two pieces entries may come and go, but each
+ * of those that stay is in exactly one piece. */
+vecdb_status vecdb_index_copy_tags(vecdb_index* index, const uint64_t* tags, uint64_t count, uint32_t first, uint32_t last,
+                                   uint32_t* out_counts, uint32_t* out_offsets, uint64_t capacity, uint64_t* out_total);
+vecdb_status vecdb_index_copy_column(vecdb_index* index, uint32_t column, const vecdb_column_entry* after, uint32_t* out_offsets,
+                                     double* out_values, int32_t* out_rests, uint64_t capacity, uint64_t* out_total);
+vecdb_status vecdb_index_copy_points(vecdb_index* index, uint32_t column, const vecdb_column_entry* after, uint32_t* out_offsets,
+                                     double* out_lats, double* out_lons, uint64_t capacity, uint64_t* out_total);
 
 /* Give the points of each of these tags links among themselves, so that a search that only they can satisfy walks over them alone; m links
  * a point and level, 0 for the usual number. They are made by the background workers, for tags that have enough points for them to pay and

@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._declared", "vecdb._block"},
     {"vecdb._contents"},
     {"vecdb._payload_index", "vecdb._resolve"},
-    {"vecdb._index_table"},
+    {"vecdb._index_table", "vecdb._index_copying"},
     {"vecdb._index_links", "vecdb._index_image"},
     {"vecdb._frames"},
     {"vecdb._fields"},

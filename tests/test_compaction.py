@@ -117,7 +117,8 @@ def test_a_compacted_database_opens_again(path: Path, vectors: NDArray[np.float3
 
 def test_space_on_disk_and_descriptors_are_given_back(path: Path, vectors: NDArray[np.float32]) -> None:
     def size() -> int:
-        return sum(file.stat().st_size for file in path.glob("c-0/gen-*/**/*") if file.is_file())
+        # Without the graph, of which there is as much as the background has made by the time.
+        return sum(file.stat().st_size for file in path.glob("c-0/gen-*/**/*") if file.is_file() and file.parent.name != "derived")
 
     def is_open(part: str) -> bool:
         links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]

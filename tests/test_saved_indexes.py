@@ -19,10 +19,11 @@ from filter_samples import PATHS, random_condition, random_filter, random_payloa
 from storage_doubles import QuickSystem
 
 import vecdb
-from vecdb import Collection, F, _payload_index
+from vecdb import Collection, F, _index_copying, _payload_index
 from vecdb._payload_index import PayloadIndexes
 from vecdb._payload_parts import PayloadParts
 from vecdb.filters import KeyPath, Kind, matches, parse, terms
+from vecdb.index import CoreIndex
 from vecdb.storage import files, saved_indexes
 from vecdb.storage.derived import DerivedFiles
 from vecdb.storage.index_file import IndexHeader, IndexName, decode, encode
@@ -30,6 +31,7 @@ from vecdb.storage.saved_indexes import file_name
 
 Model = dict[Any, dict[str, Any]]
 V = [1.0, 0.0, 0.0, 0.0]
+ALL = 1 << 16
 KEYS = {"a": "keyword", "b": "integer", "c.d": "text", "e[]": "float", "e[].f": "datetime", '"g.h"': "geo"}
 
 
@@ -91,11 +93,13 @@ def contents(points: Collection) -> dict[Any, Any]:
     for name, index in points._state.indexes._indexes.items():
         assert index.complete, name
         if index.kind == "points":
-            found[name] = set(zip(*(part.tolist() for part in core.copy_points(index.column)), strict=True))
+            found[name] = set(zip(*(part.tolist() for part in core.copy_points(index.column, after=None, capacity=ALL)), strict=True))
         elif index.kind in ("numbers", "times", "counts"):
-            found[name] = set(zip(*(part.tolist() for part in core.copy_column(index.column)), strict=True))
+            found[name] = set(zip(*(part.tolist() for part in core.copy_column(index.column, after=None, capacity=ALL)), strict=True))
         else:
-            tags = core.copy_tags(np.array(list(index.tags.values()), np.uint64))
+            assert list(index.tags) == index.terms
+            tags = core.copy_tags(np.array(list(index.tags.values()), np.uint64), first=0, last=2**32 - 1, capacity=ALL)
+            assert tags is not None
             ends = np.cumsum(tags.counts).tolist()
             parts = [tags.offsets[first:last].tolist() for first, last in pairwise([0, *ends])]
             found[name] = {term: set(part) for term, part in zip(index.tags, parts, strict=True) if part}
@@ -345,7 +349,7 @@ def test_a_file_outlives_a_kill_between_the_commit_and_its_successor(path: Path,
         before = {file: file.read_bytes() for file in files_of(path)}
         points.set_payload({"a": 7}, ids=range(1300))
         with monkeypatch.context() as patch:
-            patch.setattr(saved_indexes.SavedIndexes, "save", lambda _, copied: due.append(copied.header.name.key))
+            patch.setattr(saved_indexes.SavedIndexes, "save", lambda _, source, name, then, lsn: due.append(name.key))
             due: list[str] = []
             points.checkpoint()
         assert {"a"} == set(due)
@@ -357,6 +361,79 @@ def test_a_file_outlives_a_kill_between_the_commit_and_its_successor(path: Path,
         assert () == points.info().dropped
         assert 1300 == points.count(F("a") == 7)
         assert built(points) == contents(points)
+
+
+# ---- while writes go on ----
+
+
+def between_pieces(monkeypatch: pytest.MonkeyPatch, step: Callable[[], None]) -> list[int]:
+    """
+    Have `step` done before each piece of an index that is copied, pieces being small; the list returned counts the pieces.
+    """
+    monkeypatch.setattr(_index_copying, "_TAGS", 3)
+    monkeypatch.setattr(_index_copying, "_ENTRIES", 8)
+    monkeypatch.setattr(_index_copying, "_PAYLOADS", 5)
+    pieces: list[int] = []
+
+    def before(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*given: Any, **named: Any) -> Any:
+            pieces.append(len(pieces))
+            step()
+            return call(*given, **named)
+
+        return stepped
+
+    for name in ("copy_tags", "copy_column", "copy_points"):
+        monkeypatch.setattr(CoreIndex, name, before(getattr(CoreIndex, name)))
+    return pieces
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_index_that_is_written_to_while_it_is_copied_is_saved_as_of_the_checkpoint(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    print(f"seed {seed}")
+    rng, model = random.Random(seed), {}
+    db = filled(path, rng, model)
+    points = db["p"]
+    then: dict[Any, Any] = {}
+    log: dict[str, bytes] = {}
+    for file in files_of(path):
+        file.unlink()
+    points._state.store.generation.saved_indexes._files.clear()
+    points.upsert("last", V, {"a": "last"})
+    model["last"] = {"a": "last"}
+
+    def step() -> None:
+        if not then:
+            then.update(built(points))  # nothing has been written since the commit
+            log.update((file.name, file.read_bytes()) for file in (path / "c-0" / "wal").glob("*.log"))
+        if rng.random() < 0.05:
+            write(rng, points, model)
+
+    with monkeypatch.context() as patch:
+        pieces = between_pieces(patch, step)
+        points.checkpoint()
+    assert len(pieces) > 50
+    assert built(points) != then
+    assert built(points) == contents(points)
+    assert len(files_of(path)) > 5
+    # The log comes on top of the files; without what was written since, there is what was there at the checkpoint.
+    for name, expected in (("killed", built(points)), ("cut", then)):
+        shutil.copytree(path, tmp_path / name)
+        for segment in (tmp_path / name / "c-0" / "wal").glob("*.log") if name == "cut" else ():
+            if segment.name in log:
+                segment.write_bytes(log[segment.name])
+            else:
+                segment.unlink()
+        with vecdb.open(tmp_path / name) as other:
+            assert other["p"].wait_indexed(60)
+            other["p"]._state.indexes.restore()
+            assert other["p"].info().dropped == ()
+            found = contents(other["p"])
+            assert len(found) == len(files_of(path))  # those that were empty have no file
+            assert {index: expected[index] for index in found} == found
+    db.close()
 
 
 # ---- damage ----
@@ -506,3 +583,17 @@ def test_closing_while_indexes_are_filled_keeps_their_files(saved: Path, monkeyp
     with vecdb.open(saved) as db:
         assert len(db["p"]) == 120
     assert before == {file: file.read_bytes() for file in files_of(saved)}
+
+
+def test_an_index_that_is_dropped_while_it_is_copied_is_not_saved(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with vecdb.open(saved) as db:
+        points = db["p"]
+        assert points.wait_indexed(60)
+        expected = len(files_of(saved)) - 1
+        points.set_payload({"b": 1.5, "a": "y"}, filter={})
+        with monkeypatch.context() as patch:
+            pieces = between_pieces(patch, lambda: points.drop_index("b") if "b" in points.indexes else None)
+            points.checkpoint()
+        assert pieces
+        assert expected == len(files_of(saved))
+        assert built(points) == contents(points)

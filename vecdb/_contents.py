@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from vecdb.storage.codec import decode_parts, decode_payload
 from vecdb.storage.effects import Effects
 from vecdb.storage.framing import FieldSpec
 from vecdb.storage.index_file import IndexName, Sections
+from vecdb.storage.saved_indexes import Then
 from vecdb.storage.store import Generation, SavingGeneration
 from vecdb.types import Payload
 
@@ -73,11 +74,11 @@ class CoreLoader:
         """
         return {} if self.indexes is None else self.indexes.index_entries()
 
-    def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
+    def copy_index(self, name: IndexName, then: Then) -> Sections | None:
         """
-        Take what a complete payload index holds now; see `storage.saved_indexes.IndexSource`.
+        Return what a complete payload index held at a checkpoint; see `storage.saved_indexes.IndexSource`.
         """
-        return None if self.indexes is None else self.indexes.copy_index(name)
+        return None if self.indexes is None else self.indexes.copy_index(name, then)
 
 
 def has_wide_ids(ids: IdBlock) -> bool:

@@ -7,7 +7,7 @@ written like this is Corruption, before anything is allocated by its numbers. Fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise, repeat
 from operator import itemgetter
 from typing import Any
@@ -34,6 +34,7 @@ _MARKERS_OF: Mapping[Kind, frozenset[Term]] = {
 }
 # Terms stand in this order.
 _CODES = {**{term[0]: 0 for term in _MARKER_TERMS}, "bool": 1, "int": 2, "large": 3, "str": 4, "word": 4}
+_TERM_TYPES = ("u1", "u1", "<i8", "<u8", "u1")  # of what is stored of them, by code
 _INT64_END = 2**63
 _DENSE_SHARE = 32  # a bit costs 1/32 of a listed offset
 
@@ -41,31 +42,45 @@ _DENSE_SHARE = 32  # a bit costs 1/32 of a listed offset
 # ---- tags ----
 
 
-def tag_sections(terms: Sequence[Term], copy: TagCopy, offsets: int) -> Sections:
+def tag_sections(terms: Iterable[Sequence[Term]], copy: TagCopy, offsets: int) -> Sections:
     """
-    Return the sections of an index of tags: `copy` holds the offsets of each term, below `offsets`. Terms without any are left out.
+    Return the sections of an index of tags: `copy` holds the offsets of each term, below `offsets`. Terms without any are left out. The
+    terms come in pieces, of which each is finished before the next one is asked for.
     """
-    codes = np.fromiter(map(_CODES.__getitem__, map(itemgetter(0), terms)), np.uint8, len(terms))
-    values: list[Any] = list(map(itemgetter(-1), terms))
-    for place in np.flatnonzero(codes == _CODES["int"]).tolist():
-        if values[place] >= _INT64_END:
-            codes[place] = _CODES["large"]
-    order = np.argsort(codes, kind="stable")
+    codes: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)]
+    parts: list[list[NDArray[Any]]] = [[np.empty(0, dtype)] for dtype in _TERM_TYPES]
+    lengths: list[NDArray[Any]] = [np.empty(0, "<u4")]
+    seen = 0
+    for piece in terms:
+        code = np.fromiter(map(_CODES.__getitem__, map(itemgetter(0), piece)), np.uint8, len(piece))
+        values: list[Any] = list(map(itemgetter(-1), piece))
+        for place in np.flatnonzero(code == _CODES["int"]).tolist():
+            if values[place] >= _INT64_END:
+                code[place] = _CODES["large"]
+        filled = copy.counts[seen : seen + len(piece)] > 0
+        seen += len(piece)
+        codes.append(code)
+        for one, (dtype, done) in enumerate(zip(_TERM_TYPES, parts, strict=True)):
+            here = [values[place] for place in np.flatnonzero(filled & (code == one)).tolist()]
+            if one == _CODES["str"]:
+                text = "".join(here)
+                lengths.append(np.fromiter(map(len, here) if text.isascii() else map(len, map(str.encode, here)), "<u4", len(here)))
+                done.append(np.frombuffer(text.encode(), np.uint8))
+            elif here:
+                done.append(np.array([_MARKER_TERMS.index((name,)) for name in here] if one == 0 else here, dtype))
+    order = np.argsort(np.concatenate(codes), kind="stable")
     order = order[copy.counts[order] > 0]
-    groups = [[values[place] for place in order[codes[order] == code].tolist()] for code in range(5)]
-    texts = "".join(groups[4])
-    lengths = map(len, groups[4]) if texts.isascii() else map(len, map(str.encode, groups[4]))
     counts = copy.counts[order]
     listed = _gathered(copy, order)
     dense = _is_dense(counts, offsets)
-    markers = [_MARKER_TERMS.index((name,)) for name in groups[0]]
+    markers, bools, ints, large, texts = map(np.concatenate, parts)
     return [
-        (_MARKERS, np.array(markers, np.uint8)),
-        (_BOOLS, np.array(groups[1], np.uint8)),
-        (_INTS, np.array(groups[2], "<i8")),
-        (_LARGE_INTS, np.array(groups[3], "<u8")),
-        (_LENGTHS, np.fromiter(lengths, "<u4", len(groups[4]))),
-        (_TEXT, np.frombuffer(texts.encode(), np.uint8)),
+        (_MARKERS, markers),
+        (_BOOLS, bools),
+        (_INTS, ints),
+        (_LARGE_INTS, large),
+        (_LENGTHS, np.concatenate(lengths)),
+        (_TEXT, texts),
         (_COUNTS, counts.astype("<u4")),
         (_BITS, _bit_rows(listed, counts, dense, offsets)),
         (_LISTS, listed[np.repeat(~dense, counts)].astype("<u4")),

@@ -2,7 +2,7 @@
 The table of a collection's payload indexes: which there are, the exact dictionary of their tags, and what writes change in them.
 
 Invariant: the core holds, of each index, what the payloads of the offsets that it covers give. Threads: `changes`, and whatever registers,
-fills, removes or copies an index, under the collection's apply lock; what lowering asks from any thread, of indexes that are in use.
+fills or removes an index, under the collection's apply lock; what lowering asks from any thread, of indexes that are in use.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecdb._index_entries import Entries, IndexChanges, changes_of
-from vecdb._index_image import column_sections, point_sections, tag_sections
 from vecdb._index_kinds import LINKED_PARTS
 from vecdb._index_links import IndexLinks, array_of
 from vecdb._index_types import ColumnCopy, PointsCopy, TagCopy
@@ -22,7 +21,6 @@ from vecdb._one_index import COLUMNS, PayloadIndex
 from vecdb._payload_parts import TERM_NAMES, Group, PayloadParts, column_of, groups_of, markers_of
 from vecdb.filters import IndexKey, KeyPath, Kind, Term, given_by, terms
 from vecdb.index import CoreIndex
-from vecdb.storage.index_file import Sections
 from vecdb.types import Payload
 
 
@@ -158,6 +156,7 @@ class IndexTable:
         tag = index.tags.get(term)
         if tag is None:
             tag = index.tags[term] = self._next_tag
+            index.terms.append(term)
             self._next_tag += 1
             self.generation += 1
             self._links_of.ask_for_term(index, term, tag)
@@ -184,21 +183,6 @@ class IndexTable:
 
     # ---- saved ----
 
-    def _copy(self, index: PayloadIndex) -> Callable[[], Sections]:
-        """
-        Take what an index holds now; what is returned makes the sections of its file of it, later and without a lock.
-        """
-        offsets = self._next_offset()
-        if index.kind == "points":
-            points = self._core.copy_points(index.column, expected=index.entries)
-            return lambda: point_sections(points)
-        if index.kind in COLUMNS:
-            numbers = self._core.copy_column(index.column, expected=index.entries)
-            return lambda: column_sections(numbers)
-        given = list(index.tags)
-        tags = self._core.copy_tags(array_of(index.tags.values()), expected=index.entries)
-        return lambda: tag_sections(given, tags, offsets)
-
     def _fill_tags(self, index: PayloadIndex, given: Sequence[Term], copy: TagCopy, skipped: NDArray[np.bool_]) -> None:
         """
         Put the offsets of terms into an index, but those that are skipped.
@@ -209,6 +193,7 @@ class IndexTable:
         for term, place in places.items():
             numbers[place] = index.tags[term]
         self._next_tag += len(given)
+        index.terms += [term for term in given if term not in places]
         index.tags = {**index.tags, **dict(zip(given, numbers.tolist(), strict=True))}
         self.generation += 1
         kept = ~skipped[copy.offsets]

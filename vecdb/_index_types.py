@@ -121,6 +121,16 @@ class ColumnCopy(NamedTuple):
     rests: NDArray[np.int32]
 
 
+class ColumnEntry(NamedTuple):
+    """
+    An entry of a column: of numbers value and rest, of points latitude and longitude.
+    """
+
+    first: float
+    second: float
+    offset: int
+
+
 class PointsCopy(NamedTuple):
     """
     The entries of a column of points, in degrees.

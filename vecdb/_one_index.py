@@ -14,7 +14,7 @@ from vecdb.filters import IndexKey, KeyPath, Kind, Term
 from vecdb.storage.index_file import IndexName
 from vecdb.storage.saved_indexes import SavedIndex
 
-_BYTES_PER_TERM = 160  # a dictionary entry and an empty posting
+_BYTES_PER_TERM = 168  # a dictionary entry, a place in the list, and an empty posting
 # In the core: a place in a posting, which grows by doubling; an entry of a column.
 _BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
 _KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -39,6 +39,7 @@ class PayloadIndex:
         "scanned",
         "stale",
         "tags",
+        "terms",
         "touched",
         "used",
     )
@@ -48,6 +49,7 @@ class PayloadIndex:
         self.kind = kind
         self.column = column
         self.tags: dict[Term, int] = {}
+        self.terms: list[Term] = []  # those in `tags`, in the order in which they came, so that they can be copied in pieces
         self.entries = 0
         self.complete = False
         # While it is built, these offsets are in it: below `scanned` but for the stale ones, from `end` on, and what writes touched.

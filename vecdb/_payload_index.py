@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._index_copying import copied
 from vecdb._index_entries import Entries, changes_of
 from vecdb._index_image import read_column, read_points, read_tags
 from vecdb._index_kinds import LINKED_PARTS
@@ -31,7 +32,7 @@ from vecdb.errors import Closed, Corruption
 from vecdb.filters import IndexKey, KeyPath
 from vecdb.index import CoreIndex
 from vecdb.storage.index_file import IndexName, Sections
-from vecdb.storage.saved_indexes import SavedIndex, SavedIndexes
+from vecdb.storage.saved_indexes import SavedIndex, SavedIndexes, Then
 
 BUDGET_BYTES = 256 << 20
 BLOCK = 4096
@@ -372,12 +373,14 @@ class PayloadIndexes(IndexTable):
         with self._apply_lock:
             return {file_name(name): index.entries if index.complete else None for name, index in self._indexes.items()}
 
-    def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
+    def copy_index(self, name: IndexName, then: Then) -> Sections | None:
         """
-        Take what a complete index holds now; see `storage.saved_indexes.IndexSource`.
+        Return what a complete index held at a checkpoint; see `storage.saved_indexes.IndexSource`.
         """
         with self._apply_lock:
-            for known, index in self._indexes.items():
-                if index.complete and file_name(known) == name:
-                    return self._copy(index)
-        return None
+            found = [index for known, index in self._indexes.items() if index.complete and file_name(known) == name]
+        if not found:
+            return None
+        sections = copied(self._core, found[0], then)
+        with self._apply_lock:
+            return sections if self._indexes.get((found[0].key, found[0].kind)) is found[0] else None

@@ -30,6 +30,7 @@ from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.framing import FieldSpec, Manifest
 from vecdb.storage.index_file import IndexName
 from vecdb.storage.memory import MemoryStore
+from vecdb.storage.saved_indexes import Then
 from vecdb.storage.vectors import rows_per_block
 
 Model = dict[PointId, tuple[dict[str, Any], dict[int, bytes]]]
@@ -93,7 +94,7 @@ class Core:
     def index_entries(self) -> dict[IndexName, int | None]:
         return {}
 
-    def copy_index(self, name: IndexName) -> None:
+    def copy_index(self, name: IndexName, then: Then) -> None:
         return None
 
     def append_rows(self, field: int, rows: NDArray[np.float32]) -> None:

@@ -401,6 +401,27 @@ def test_no_damage_to_a_page_of_ids_hides_one(tmp_path: Path, points: PointsFile
         opened.close()
 
 
+def test_a_damaged_key_hides_no_id_from_a_reader(tmp_path: Path, points: PointsFile) -> None:
+    Writer(points).put([5, 7, 9, "b"])
+    points.close()
+    data = (tmp_path / "points.lmdb").read_bytes()
+    key = id_key(7)
+    assert data.count(u16.pack(len(key)) + key) == 1
+    at = data.index(u16.pack(len(key)) + key) + 2 + len(key) - 1
+    (tmp_path / "points.lmdb").write_bytes(data[:at] + bytes([8]) + data[at + 1 :])
+    opened = PointsFile.open_reading(tmp_path / "points.lmdb", beside_writer=True)
+    opened.doubted = True
+    try:
+        snapshot = opened.pin().snapshot()
+        assert {5: 0, 9: 2, "b": 3} == snapshot.offsets_of([4, 5, 9, "a", "b"])
+        for missing in (7, 8):
+            with pytest.raises(Corruption, match="table ids"):
+                snapshot.offsets_of([missing])
+        del snapshot
+    finally:
+        opened.close()
+
+
 def test_an_absent_id_is_proven_absent_where_pages_are_doubted(points: PointsFile) -> None:
     Writer(points).put([5, 7, "b"])
     points.doubted = True

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from vecdb.errors import Corruption, StorageError
-from vecdb.storage import files
+from vecdb.storage import clean_close, files
+from vecdb.storage.blocks import id_key
 from vecdb.storage.effects import Effects
 from vecdb.storage.memtable import Memtable
 from vecdb.storage.points import PointsFile
@@ -177,6 +178,19 @@ def test_a_points_file_changed_after_a_clean_close_is_corruption_until_it_is_res
                 open_collection(home)
         damage(points, position)
     open_collection(home).close()
+
+
+def test_a_large_points_file_is_doubted_after_a_clean_close_too(
+    tmp_path: Path, open_collection: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = closed(tmp_path, open_collection)
+    points = home / "gen-1" / "points.lmdb"
+    data, key = points.read_bytes(), b"\x09\x00" + id_key(20)  # with its length, as it stands in a page
+    assert key in data
+    points.write_bytes(data.replace(key, key[:-1] + b"\x00"))
+    monkeypatch.setattr(clean_close, "CHECKED_BYTES", 0)
+    with pytest.raises(Corruption, match="table ids: its keys are not in order"):
+        open_collection(home)
 
 
 def test_a_points_file_cut_after_a_clean_close_is_corruption(tmp_path: Path, open_collection: Open) -> None:

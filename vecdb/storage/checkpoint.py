@@ -5,18 +5,21 @@ gives the order and the cases.
 Invariant: rows are synced before points.lmdb commits, points.lmdb before a segment goes; the commit is the only
 switch. A failed commit leaves the frozen state in memory, and the next attempt begins with it. A failed sync of rows
 ends checkpoints for good. Thread rule: any thread, one at a time; the write lock is held for draining the queue,
-switching to a segment that was made before, freezing, and copying a payload index that is due.
+switching to a segment that was made before, and freezing.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vecdb.errors import StorageError, VecdbError
 from vecdb.storage.derived import DerivedFiles
@@ -77,6 +80,31 @@ class Parts:
     source: DerivedSource
     write_lock: WriteLock
     drain: Callable[[], None]
+
+
+class _Committed:
+    """
+    The points as of the last checkpoint, see `saved_indexes.Then`: points.lmdb has them, and the memtable what has changed since.
+    """
+
+    def __init__(self, points: PointsFile, overlay: Overlay) -> None:
+        self.lsn = overlay.base.applied_lsn
+        self.offsets = overlay.base.next_offset
+        self._points = points
+        self._overlay = overlay
+
+    def changed(self) -> NDArray[np.uint32]:
+        """
+        Return the offsets that calls have changed since.
+        """
+        return self._overlay.changed_since_base()
+
+    def payloads_of(self, offsets: Sequence[int]) -> Mapping[int, bytes]:
+        """
+        Return the payloads of those that lived.
+        """
+        with self._points.snapshot() as snapshot:
+            return snapshot.payloads_of(offsets)
 
 
 class Checkpointer:
@@ -179,17 +207,15 @@ class Checkpointer:
         with parts.write_lock:
             parts.drain()
             if parts.overlay.applied_lsn > parts.overlay.base.applied_lsn:
-                lsn = parts.log.switch_segment()
-                self._freeze(lsn)
-            else:
-                lsn = parts.overlay.base.applied_lsn
-            indexes = parts.indexes.copy(parts.source, lsn=lsn, next_offset=parts.overlay.next_offset, closing=occasion is Occasion.CLOSING)
+                self._freeze(parts.log.switch_segment())
         if self._pending is not None:
             self._commit(self._pending)
         for graph in graphs:
             self._save_graph(graph)
-        for index in indexes:
-            parts.indexes.save(index)
+        then = _Committed(parts.points, parts.overlay)
+        lsn = then.lsn
+        for name in parts.indexes.due(parts.source, lsn=lsn, closing=occasion is Occasion.CLOSING):
+            parts.indexes.save(parts.source, name, then, lsn=lsn)
         parts.indexes.remove_others(parts.source)
 
     def _freeze(self, lsn: int) -> Frozen:

@@ -11,6 +11,7 @@ import errno
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vecdb._crc import crc32c
 from vecdb.errors import Corruption, StorageError
@@ -43,6 +44,16 @@ class CleanClose:
         return _layout.pack(MAGIC, VERSION, crc32c(_layout.pack(MAGIC, VERSION, 0, *fields)), *fields)
 
 
+class Compared(NamedTuple):
+    """
+    The LSN of the CLOSE record of the last clean close, 0 when the last one was not clean, and whether the file was compared with it byte
+    by byte.
+    """
+
+    close_lsn: int
+    whole: bool
+
+
 def write_clean_close(points: Path, *, close_lsn: int) -> None:
     """
     Note the file as it is. REQUIRES: it is closed, and every byte of it synced.
@@ -51,16 +62,15 @@ def write_clean_close(points: Path, *, close_lsn: int) -> None:
     files.replace_file(_path(points), CleanClose(length, crc, close_lsn).encode())
 
 
-def check_clean_close(points: Path, *, whole: bool) -> int:
+def check_clean_close(points: Path, *, whole: bool) -> Compared:
     """
-    Compare the file with what the last clean close noted and return the LSN of its CLOSE record; 0 when the last
-    close was not clean.
+    Compare the file with what the last clean close noted.
 
     Raises Corruption. The checksum is compared when the file is small or `whole` is set.
     """
     path = _path(points)
     if not files.exists(path):
-        return 0
+        return Compared(0, whole=False)
     noted = _read(path)
     fd = files.open_file(points)
     try:
@@ -69,9 +79,10 @@ def check_clean_close(points: Path, *, whole: bool) -> int:
         files.close(fd)
     if length != noted.length:
         raise Corruption(f"{points} has {length} bytes, after the last close it had {noted.length}; restore a backup of the database")
-    if (whole or length <= CHECKED_BYTES) and _sum(points)[1] != noted.crc:
+    whole = whole or length <= CHECKED_BYTES
+    if whole and _sum(points)[1] != noted.crc:
         raise Corruption(f"{points} is not what the last close left: its checksum differs; restore a backup of the database")
-    return noted.close_lsn
+    return Compared(noted.close_lsn, whole=whole)
 
 
 def check_beside_writer(points: Path) -> int:
@@ -80,7 +91,7 @@ def check_beside_writer(points: Path) -> int:
     """
     while (before := _note(points)) is not None:
         try:
-            return check_clean_close(points, whole=False)
+            return check_clean_close(points, whole=False).close_lsn
         except (Corruption, StorageError):
             if _note(points) == before:
                 raise

@@ -21,6 +21,7 @@ from vecdb.storage.effects import Effects, FieldRows, PointId
 from vecdb.storage.framing import Manifest
 from vecdb.storage.index_file import IndexName
 from vecdb.storage.recovery import FIRST_GENERATION, generation_directory, graph_name
+from vecdb.storage.saved_indexes import Then
 
 
 class _NoCore:
@@ -55,7 +56,7 @@ class _NoCore:
     def index_entries(self) -> Mapping[IndexName, int | None]:
         return {}
 
-    def copy_index(self, name: IndexName) -> None:
+    def copy_index(self, name: IndexName, then: Then) -> None:
         return None
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecdb.errors import Corruption
 from vecdb.storage.base_state import BaseState
 from vecdb.storage.blocks import IDS_PER_BLOCK, id_key
@@ -106,6 +109,15 @@ class Overlay:
             self._frozen = None
             self.base = base
             self._last_int = None
+
+    def changed_since_base(self) -> NDArray[np.uint32]:
+        """
+        Return the offsets in `base` whose payload or liveness applied calls have changed since, ascending. REQUIRES: nothing is frozen.
+        """
+        with self._lock:
+            assert self._frozen is None
+            changed = self._active.changed()
+        return changed[: np.searchsorted(changed, self._active.first_offset)]
 
     def offsets_of(self, ids: Sequence[PointId]) -> list[int | None]:
         """

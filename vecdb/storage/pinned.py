@@ -16,7 +16,7 @@ from typing import Any
 
 import lmdb
 
-from vecdb.storage.points_read import Snapshot
+from vecdb.storage.points_read import Entry, Snapshot
 
 # Entries that a scan reads at a time; others may read in between.
 _PIECE = 1024
@@ -27,8 +27,8 @@ class _SharedSnapshot(Snapshot):
     A snapshot that any thread may read.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any]) -> None:
-        super().__init__(path, txn, tables)
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool) -> None:
+        super().__init__(path, txn, tables, doubted=doubted)
         self._lock = Lock()
 
     def close(self) -> None:
@@ -51,6 +51,10 @@ class _SharedSnapshot(Snapshot):
         with self._lock:
             return super()._get_many(table, keys)
 
+    def _around(self, key: bytes) -> tuple[Entry | None, Entry | None]:
+        with self._lock:
+            return super()._around(key)
+
     def _scan(self, table: bytes, start: bytes) -> Generator[tuple[bytes, bytes], None, None]:
         while True:
             with self._lock, closing(super()._scan(table, start)) as entries:
@@ -66,10 +70,10 @@ class PinnedPoints:
     A state of points.lmdb; `number` is LMDB's number of the transaction that wrote it.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any]) -> None:
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool) -> None:
         self.path = path
         self.number = int(txn.id())
-        self._shared = _SharedSnapshot(path, txn, tables)
+        self._shared = _SharedSnapshot(path, txn, tables, doubted=doubted)
 
     def snapshot(self) -> Snapshot:
         """

@@ -103,7 +103,7 @@ class PointsFile:
         Return the file as of now, for any thread, for as long as it is referred to.
         """
         with lmdb_errors(self.path):
-            return PinnedPoints(self.path, self._env.begin(), self._tables)
+            return PinnedPoints(self.path, self._env.begin(), self._tables, doubted=self.doubted)
 
     def newest(self) -> int:
         """

@@ -42,6 +42,7 @@ from vecdb.storage.blocks import (
 from vecdb.storage.effects import PointId
 from vecdb.storage.lmdb_errors import lmdb_errors
 
+Entry = tuple[bytes, bytes]
 _MAX_U32 = 2**32 - 1
 _KEYS_AT_ONCE = 1 << 14
 
@@ -100,9 +101,7 @@ class Snapshot:
         """
         Raise Corruption unless the keys that stand around this one are what was written: a damaged key would lead past its own place.
         """
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
-            above = cursor.item() if cursor.set_range(key) else None
-            below = cursor.item() if (cursor.prev() if above else cursor.last()) else None
+        above, below = self._around(key)
         if (above and above[0] <= key) or (below and below[0] >= key):
             raise Corruption(f"{where}: its keys are not in order around {key.hex()}; restore a backup of the database")
         for entry in filter(None, (above, below)):
@@ -113,9 +112,7 @@ class Snapshot:
         Return the greatest id that is an int, -1 when there is none; raises Corruption when the keys around it are not what was written.
         """
         where = self._where(b"ids")
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
-            above = cursor.item() if cursor.set_range(FIRST_STR_KEY) else None
-            last = cursor.item() if (cursor.prev() if above else cursor.last()) else None
+        above, last = self._around(FIRST_STR_KEY)
         for entry in filter(None, (above, last)):
             unseal(*entry, where)
         if last is None:
@@ -123,6 +120,15 @@ class Snapshot:
         if not is_id_key(last[0]) or last[0] >= FIRST_STR_KEY:
             raise Corruption(f"{where}: {last[0].hex()} is no key of an int id; restore a backup of the database")
         return int(id_of_key(last[0]))
+
+    def _around(self, key: bytes) -> tuple[Entry | None, Entry | None]:
+        """
+        Return the first entry of ids that is not below a key, and the one before it.
+        """
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+            above = cursor.item() if cursor.set_range(key) else None
+            below = cursor.item() if (cursor.prev() if above else cursor.last()) else None
+        return above, below
 
     def check_ids(self, count: int) -> None:
         """

@@ -95,7 +95,9 @@ class GenerationFiles:
             beside_writer = files.may_write(table if files.exists(table) else root)
             if not beside_writer:
                 exclude_writers()
-            return cls(number, root, PointsFile.open_reading(path, beside_writer=beside_writer), lock, close_lsn)
+            points = PointsFile.open_reading(path, beside_writer=beside_writer)
+            points.doubted = True  # what a writer puts into it has no checksum as a whole
+            return cls(number, root, points, lock, close_lsn)
         except BaseException:
             if lock is not None:
                 lock.release()

@@ -204,7 +204,7 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
     points.lmdb is read first.
     """
     root = generation_directory(directory, generation)
-    close_lsn = check_clean_close(root / FILE_NAME, whole=verify)
+    close_lsn, compared = check_clean_close(root / FILE_NAME, whole=verify)
     points = PointsFile.open(root / FILE_NAME)
     rows: list[RowFile] = []
     try:
@@ -213,8 +213,8 @@ def open_generation(directory: Path, manifest: Manifest, generation: int, *, loa
             check_state(state, manifest, generation, points.path)
             if verify:
                 snapshot.check_all()
-            if not close_lsn and state.live:
-                # LMDB has no checksum of its pages, and after no clean close there is none of the file.
+            if not compared and state.live:
+                # LMDB has no checksum of its pages, and that of the file, where there is one, would have to read all of it.
                 snapshot.check_ids(state.live)
                 points.doubted = True
             for spec, field_state in zip(manifest.fields, state.rows, strict=True):

@@ -2,7 +2,7 @@
 The payload indexes that are saved as derived files: which there are, which of their offsets are stale, when one is saved again.
 
 Invariant: a file that is listed is exact for its LSN, and the table `changed` of points.lmdb tells every offset that changed since, or the
-file is dropped; what it holds is checked when it is read. Thread rule: `open` while opening; `note`, `copy` and `save` by the checkpoint;
+file is dropped; what it holds is checked when it is read. Thread rule: `open` while opening; `note`, `due` and `save` by the checkpoint;
 `read`, `discard` and `forget` by any thread, for indexes that are not complete, or are no more.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,9 +34,31 @@ _CHANGED_SHARE_AT_CLOSE = 0.01
 PREFIX = "index-"
 
 
+class Then(Protocol):
+    """
+    The points as of a checkpoint, until the next one is made.
+    """
+
+    @property
+    def offsets(self) -> int:
+        """
+        How many offsets there were.
+        """
+
+    def changed(self) -> NDArray[np.uint32]:
+        """
+        Return those of them whose payload or liveness calls have changed since that are applied by now, or in part; ascending.
+        """
+
+    def payloads_of(self, offsets: Sequence[int]) -> Mapping[int, bytes]:
+        """
+        Return the payloads that those of the offsets had that lived.
+        """
+
+
 class IndexSource(Protocol):
     """
-    The payload indexes, when they are saved. The calls come while no write is applied.
+    The payload indexes, when they are saved. Writes go on meanwhile.
     """
 
     def index_entries(self) -> Mapping[IndexName, int | None]:
@@ -44,10 +66,9 @@ class IndexSource(Protocol):
         Return how many entries each index has; None of one that is in the making.
         """
 
-    def copy_index(self, name: IndexName) -> Callable[[], Sections] | None:
+    def copy_index(self, name: IndexName, then: Then) -> Sections | None:
         """
-        Take what a complete index holds now and return what makes the sections of its file of it, at any time, in any thread; None when
-        the index has gone.
+        Return the sections of the file of a complete index as it was at a checkpoint; None when the index has gone.
         """
 
 
@@ -71,17 +92,6 @@ class _File:
     lsn: int
     offsets: int
     changes: int
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedIndex:
-    """
-    An index as of the checkpoint at `lsn`.
-    """
-
-    header: IndexHeader
-    lsn: int
-    sections: Callable[[], Sections]
 
 
 class SavedIndexes:
@@ -177,19 +187,16 @@ class SavedIndexes:
         for file in tuple(self._files.values()):
             file.changes += changes
 
-    def copy(self, source: IndexSource, *, lsn: int, next_offset: int, closing: bool) -> list[CopiedIndex]:
+    def due(self, source: IndexSource, *, lsn: int, closing: bool) -> list[IndexName]:
         """
-        Take what is to be saved as of the checkpoint at `lsn`. REQUIRES: the write lock, everything applied.
+        Return the complete indexes that are to be saved as of the checkpoint at `lsn`.
         """
         there = source.index_entries()
-        copied: list[CopiedIndex] = []
-        for name, entries in there.items():
-            if entries is None or entries < LEAST_ENTRIES or not can_save(name) or not self._is_due(name, lsn, closing=closing):
-                continue
-            sections = source.copy_index(name)
-            if sections is not None:
-                copied.append(CopiedIndex(IndexHeader(name, next_offset), lsn, sections))
-        return copied
+        return [
+            name
+            for name, entries in there.items()
+            if entries is not None and entries >= LEAST_ENTRIES and can_save(name) and self._is_due(name, lsn, closing=closing)
+        ]
 
     def _is_due(self, name: IndexName, lsn: int, *, closing: bool) -> bool:
         file = self._files.get(name)
@@ -198,17 +205,20 @@ class SavedIndexes:
         share = _CHANGED_SHARE_AT_CLOSE if closing else _CHANGED_SHARE
         return file.lsn < lsn and file.changes > min(share * file.offsets, CHANGED_LIMIT // 2)
 
-    def save(self, copied: CopiedIndex) -> None:
+    def save(self, source: IndexSource, name: IndexName, then: Then, *, lsn: int) -> None:
         """
-        Write a file. A failure costs only time at the next opening; the older file, if any, stays.
+        Write a file that is exact for the checkpoint at `lsn`. A failure costs only time at the next opening; the older
+        file, if any, stays.
         """
-        name = copied.header.name
         try:
-            self._derived.save(file_name(name), lsn=copied.lsn, body=encode(copied.header, copied.sections()))
-        except StorageError as error:
+            sections = source.copy_index(name, then)
+            if sections is None:
+                return
+            self._derived.save(file_name(name), lsn=lsn, body=encode(IndexHeader(name, then.offsets), sections))
+        except (StorageError, Corruption) as error:
             logger.warning("the index of key %r, kind %r, is not saved, so it will be built again: %s", name.key, name.kind, error)
             return
-        self._files[name] = _File(copied.lsn, copied.header.offsets, 0)
+        self._files[name] = _File(lsn, then.offsets, 0)
 
     def remove_others(self, source: IndexSource) -> None:
         """

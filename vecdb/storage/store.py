@@ -158,7 +158,7 @@ class Compaction(Protocol):
 
 class DerivedSource(IndexSource, Protocol):
     """
-    The core and the payload indexes, when derived files are saved. Graphs are asked for while writes go on, indexes while none is applied.
+    The core and the payload indexes, when derived files are saved. Writes go on meanwhile.
     """
 
     def indexed_rows(self, field: int) -> int:

@@ -124,7 +124,7 @@ class FileVerification:
             with self._live_points.snapshot() as snapshot:
                 self._snapshot(snapshot, root, manifest)
             return
-        self._close_lsn = check_clean_close(path, whole=True)
+        self._close_lsn = check_clean_close(path, whole=True).close_lsn
         points = PointsFile.open(path)
         try:
             with points.snapshot() as snapshot:
