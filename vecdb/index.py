@@ -259,8 +259,10 @@ class CoreIndex(GraphCalls, CopyCalls):
         asked.exact = exact
         asked.threads = threads
         # The caller's `program` outlives the call, and with it this pointer.
-        asked.program = ffi.cast("uint64_t *", _to.u64(program)) if len(program) else ffi.NULL
-        asked.program_size = len(program)
+        words = len(program)
+        if words:
+            asked.program = _to.u64(program)
+            asked.program_size = words
         return asked
 
     def count(self, program: Words = ALL) -> tuple[int, int]:
