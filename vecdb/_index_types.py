@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 class SearchResult(NamedTuple):
     """
     Hits of q queries, best first: offsets, ids, kinds and scores are (q, k), of which counts[i] are valid in row i. `core` is the index
-    that found them, which alone can tell what the offsets and ids stand for.
+    that found them, which alone can tell what the offsets, the ids and the `figures` of the plan stand for.
     """
 
     offsets: Offsets
@@ -66,8 +66,16 @@ class SearchResult(NamedTuple):
     kinds: NDArray[np.uint8]
     scores: Rows
     counts: NDArray[np.uint32]
-    plan: Plan
+    figures: Any
     core: Any
+
+    @property
+    def plan(self) -> Plan:
+        """
+        How the search went.
+        """
+        plan: Plan = self.core.plan_of(self.figures)
+        return plan
 
 
 class Stats(NamedTuple):

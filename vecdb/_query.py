@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 EVERYTHING: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 _CACHED_PROGRAMS = 256
-_NOTHING = nullcontext()
 _BLOCK = 1024
 
 FilterLike = Any  # a dict in the grammar, what F builds, or None
@@ -107,8 +106,13 @@ class Queries:
         wanted = keys(node)
         while True:
             contents = self._state.contents
-            with suppress(_Compacted), contents.indexes.use(wanted) if wanted else _NOTHING:
-                return self._state.consistent(*self._reader(contents, node, read, changed))
+            try:
+                if not wanted:
+                    return self._of_one_state(contents, node, read, changed)
+                with contents.indexes.use(wanted):
+                    return self._of_one_state(contents, node, read, changed)
+            except _Compacted:
+                continue
 
     def _read_of(self, contents: Contents, read: Callable[[], T]) -> T:
         """
@@ -124,13 +128,9 @@ class Queries:
                 raise _moved() from None
             raise
 
-    def _reader(
-        self,
-        contents: Contents,
-        node: Node,
-        read: Callable[[NDArray[np.uint64]], T],
-        changed: Callable[[T], Iterable[int] | None],
-    ) -> tuple[Callable[[], T], Callable[[T], Iterable[int] | None]]:
+    def _of_one_state(
+        self, contents: Contents, node: Node, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]
+    ) -> T:
         bound = False
 
         def unguarded() -> T:
@@ -142,7 +142,7 @@ class Queries:
             bound = program.state_bound or contents.indexes.generation != generation
             return result
 
-        return lambda: self._read_of(contents, unguarded), lambda result: None if bound else changed(result)
+        return self._state.consistent(partial(self._read_of, contents, unguarded), lambda result: None if bound else changed(result))
 
     def in_one_state(self, wanted: Iterable[IndexKey], read: Callable[[], T]) -> T:
         """
@@ -263,30 +263,30 @@ class Queries:
         Return the hits of every query under one filter, and the encoded payloads by offset when asked for.
         """
 
-        def search(program: NDArray[np.uint64]) -> SearchResult:
+        def read(program: NDArray[np.uint64]) -> tuple[SearchResult, list[int], list[bytes | None]]:
+            contents = self._state.contents
             while True:
                 # No more hits than offsets can come back: a huge k costs no memory, unless points arrive in between.
-                bounded = min(k, max(1, self._state.store.next_offset))
-                result = self._state.core.search(queries, bounded, field=field, ef=ef, exact=exact, threads=threads, program=program)
+                bounded = min(k, max(1, contents.points.next_offset))
+                result = contents.core.search(queries, bounded, field=field, ef=ef, exact=exact, threads=threads, program=program)
                 if bounded == k or result.plan.cardinality <= bounded:
-                    return result
-
-        def read(program: NDArray[np.uint64]) -> tuple[SearchResult, dict[int, bytes | None]]:
-            result = search(program)
-            offsets = sorted(hit_offsets(result)) if with_payload else []
-            return result, dict(zip(offsets, self._state.store.payloads_of(offsets), strict=True))
+                    break
+            offsets = hit_offsets(result) if with_payload else []
+            return result, offsets, contents.points.payloads_of(offsets) if offsets else []
 
         # Ids and scores come with the search itself, so that without payloads nothing can have changed in between.
-        result, raws = self.with_program(filter, read, lambda found: found[1].keys())
+        result, offsets, raws = self.with_program(filter, read, lambda found: found[1])
         # A tombstone among the hits (None) means that a write crossed the read, which was then repeated.
-        return result, {offset: raw for offset, raw in raws.items() if raw is not None}
+        return result, {offset: raw for offset, raw in zip(offsets, raws, strict=True) if raw is not None}
 
 
-def hit_offsets(result: SearchResult) -> set[int]:
+def hit_offsets(result: SearchResult) -> list[int]:
     """
-    Return the offsets of all hits of a batch.
+    Return the offsets of all hits of a batch, each once.
     """
     if len(result.counts) == 1:
-        return set(result.offsets[0, : int(result.counts[0])].tolist())
-    valid = np.arange(result.offsets.shape[1])[None, :] < result.counts[:, None]
-    return set(np.unique(result.offsets[valid]).tolist())
+        found = result.offsets[0, : int(result.counts[0])]
+    else:
+        found = np.unique(result.offsets[np.arange(result.offsets.shape[1])[None, :] < result.counts[:, None]])
+    offsets: list[int] = found.tolist()
+    return offsets

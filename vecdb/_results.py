@@ -4,7 +4,7 @@ Results: what the core found becomes Hits, or arrays. Pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,25 +16,31 @@ from vecdb.types import Hit, Hits, Payload, PointId
 
 
 def as_hits(
-    result: SearchResult,
-    ids: Sequence[Sequence[PointId]],
-    raws: Mapping[int, bytes],
-    columns: frozenset[str] | None,
-    vectors: Sequence[Sequence[Any]] | None,
-) -> Iterator[Hits]:
+    result: SearchResult, raws: Mapping[int, bytes], columns: frozenset[str] | None, vectors: Sequence[Sequence[Any]] | None
+) -> list[Hits]:
     """
-    Yield the hits of each query; each hit gets a payload of its own.
+    Return the hits of each query; each hit gets a payload of its own.
     """
-    for query, count in enumerate(result.counts.tolist()):
-        offsets = result.offsets[query, :count].tolist()
-        scores = result.scores[query, :count].tolist()
-        payloads: list[Payload] | list[None] = [None] * count
+    counts: list[int] = result.counts.tolist()
+    most = max(counts, default=0)
+    offsets, scores, ids, kinds = result.offsets, result.scores, result.ids, result.kinds
+    if most < offsets.shape[1]:
+        offsets, scores, ids, kinds = offsets[:, :most], scores[:, :most], ids[:, :most], kinds[:, :most]
+    found = zip(result.core.decode_ids(ids, kinds, counts), scores.tolist(), strict=True)
+    if not raws and vectors is None:
+        return [Hits(map(Hit, some, values)) for some, values in found]
+    hits = []
+    for query, ((some, values), places) in enumerate(zip(found, offsets.tolist(), strict=True)):
+        payloads: list[Payload] | list[None] = [None] * len(some)
         if raws:
-            payloads = decode_payloads([raws[offset] for offset in offsets])
+            payloads = decode_payloads([raws[offset] for offset in places[: len(some)]])
             if columns is not None:
                 payloads = [_part(payload, columns) for payload in payloads]
-        rows = vectors[query] if vectors is not None else [None] * count
-        yield Hits(map(Hit, ids[query], scores, payloads, rows))
+        if vectors is None:
+            hits.append(Hits(map(Hit, some, values, payloads)))
+        else:
+            hits.append(Hits(map(Hit, some, values, payloads, vectors[query])))
+    return hits
 
 
 def ranked_hits(

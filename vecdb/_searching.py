@@ -6,7 +6,7 @@ Nothing here changes state. Any thread may search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -127,8 +127,7 @@ class Searching(Held):
                 with_payload=columns is not None or bool(with_payload),
             )
             vectors = self._vectors_of(result) if with_rows else None
-            ids = result.core.decode_ids(result.ids, result.kinds, result.counts)
-            for place, hits in zip(places, as_hits(result, ids, raws, columns, vectors), strict=True):
+            for place, hits in zip(places, as_hits(result, raws, columns, vectors), strict=True):
                 answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
@@ -182,22 +181,19 @@ class Searching(Held):
         self._handle.check()
         return self._fields.using(using)
 
-    def _by_filter(self, count: int, filter: Any) -> Iterator[tuple[list[int], FilterLike]]:
+    def _by_filter(self, count: int, filter: Any) -> Iterable[tuple[list[int], FilterLike]]:
         """
-        Yield the places of the queries that share a filter: of all of them, or of those with equal filters in a list.
+        Return the places of the queries that share a filter: of all of them, or of those with equal filters in a list.
         """
         if not isinstance(filter, (list, tuple)):
             node = parse(filter)
-            if count:
-                yield list(range(count)), node
-            return
+            return [(list(range(count)), node)] if count else []
         if len(filter) != count:
             raise InvalidArgument(f"{count} queries but {len(filter)} filters: expected one filter for all, or one a query")
         places: dict[Node, list[int]] = {}
         for place, node in enumerate([parse(one) for one in filter]):
             places.setdefault(node, []).append(place)
-        for shared, some in places.items():
-            yield some, shared
+        return [(some, shared) for shared, some in places.items()]
 
     def _nearest(
         self, spec: FieldSpec, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool

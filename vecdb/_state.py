@@ -243,7 +243,7 @@ class CollectionState:
                     self.check_open()  # of a state that was closed meanwhile, that is the reason to give
                     raise
                 continue
-            if self._unchanged(begin, changed(result)):
+            if (self._epoch == begin and begin % 2 == 0) or self._unchanged(begin, changed(result)):
                 return result
         with self.apply_lock:
             self.check_open()  # an apply that failed half-way leaves no state to read

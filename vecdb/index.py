@@ -230,7 +230,7 @@ class CoreIndex(GraphCalls, CopyCalls):
                 plan,
             )
         )
-        return SearchResult(offsets, ids, kinds, scores, counts, _plan(plan), self)
+        return SearchResult(offsets, ids, kinds, scores, counts, plan, self)
 
     def plan(self, k: int, *, field: int = 0, ef: int = 0, exact: bool = False, program: Words = ALL) -> Plan:
         """
@@ -238,7 +238,17 @@ class CoreIndex(GraphCalls, CopyCalls):
         """
         plan = ffi.new("vecdb_plan *")
         check(lib.vecdb_index_plan(self._open(), self._asked(k, field, ef, 1, program, exact=exact), plan))
-        return _plan(plan)
+        return self.plan_of(plan)
+
+    @staticmethod
+    def plan_of(plan: Any) -> Plan:
+        """
+        Return a vecdb_plan as Python has it.
+        """
+        strategy = _STRATEGIES.get(plan.strategy)
+        if strategy is None:
+            raise InternalError(f"the core's plan is number {plan.strategy}, expected one of {sorted(_STRATEGIES)}")
+        return Plan(plan.version, plan.cardinality, plan.total, plan.tail, strategy, plan.ef, plan.cost_exact_ns, plan.cost_graph_ns)
 
     @staticmethod
     def _asked(k: int, field: int, ef: int, threads: int, program: Words, *, exact: bool) -> Any:
@@ -249,8 +259,10 @@ class CoreIndex(GraphCalls, CopyCalls):
         asked.exact = exact
         asked.threads = threads
         # The caller's `program` outlives the call, and with it this pointer.
-        asked.program = ffi.cast("uint64_t *", _to.u64(program)) if len(program) else ffi.NULL
-        asked.program_size = len(program)
+        words = len(program)
+        if words:
+            asked.program = _to.u64(program)
+            asked.program_size = words
         return asked
 
     def count(self, program: Words = ALL) -> tuple[int, int]:
@@ -313,12 +325,15 @@ class CoreIndex(GraphCalls, CopyCalls):
         Return the ids of each query of a SearchResult, its first counts[i] ones.
         """
         handle = self._open()
+        if not kinds.tobytes().strip(b"\0"):  # faster than any() for some ten of them
+            rows: list[list[int | str]] = ids.tolist()
+            return [row[:count] for row, count in zip(rows, counts, strict=True)]
         return [self._decode(handle, row[:count], row_kinds[:count]) for row, row_kinds, count in zip(ids, kinds, counts, strict=True)]
 
     @staticmethod
     def _decode(handle: Any, ids: NDArray[np.uint64], kinds: NDArray[np.uint8]) -> list[int | str]:
         decoded: list[int | str] = ids.tolist()
-        if kinds.tobytes().strip(b"\0"):  # faster than any() for some ten of them
+        if kinds.tobytes().strip(b"\0"):
             text, size = ffi.new("char **"), ffi.new("uint32_t *")
             for place in np.flatnonzero(kinds).tolist():
                 check(lib.vecdb_index_id_text(handle, decoded[place], text, size))
@@ -348,10 +363,3 @@ class CoreIndex(GraphCalls, CopyCalls):
         Compare every block of rows with its checksum; raises Corruption.
         """
         check(lib.vecdb_index_verify(self._open()))
-
-
-def _plan(plan: Any) -> Plan:
-    strategy = _STRATEGIES.get(plan.strategy)
-    if strategy is None:
-        raise InternalError(f"the core's plan is number {plan.strategy}, expected one of {sorted(_STRATEGIES)}")
-    return Plan(plan.version, plan.cardinality, plan.total, plan.tail, strategy, plan.ef, plan.cost_exact_ns, plan.cost_graph_ns)

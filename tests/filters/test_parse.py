@@ -358,3 +358,11 @@ def test_bytes_are_refused_also_where_a_number_of_the_same_bits_was_taken():
     assert parse({"key": "n", "match": {"value": np.int64(97)}}) == parse(F("n") == 97)
     with pytest.raises(InvalidFilter, match="expected a str, int or bool, got b'a"):
         parse({"key": "n", "match": {"value": np.int64(97).tobytes()}})
+
+
+def test_conditions_made_one_after_the_other_are_never_taken_for_each_other():
+    kept = F("n") == -1
+    first = parse(kept)
+    for number in range(1000):  # each is gone before the next, which may have its place in memory
+        assert Filter(must=(F("n") == number,)) == parse(F("n") == number)
+    assert first == parse(kept) == Filter(must=(kept,))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vecdb.errors import Corruption, InvalidArgument
 from vecdb.storage import codec
-from vecdb.storage.codec import EMPTY_PAYLOAD, MAX_DEPTH, UNSET, decode_parts, decode_payload, encode_payload
+from vecdb.storage.codec import EMPTY_PAYLOAD, MAX_DEPTH, UNSET, decode_parts, decode_payload, decode_payloads, encode_payload
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20)
@@ -173,3 +173,18 @@ def test_parts_hold_the_limits_of_payloads(monkeypatch: pytest.MonkeyPatch) -> N
 def test_where_a_key_comes_twice_parts_hold_what_whole_payloads_hold() -> None:
     twice = b"\x82\xa1a\x01\xa1a\x02"
     assert decode_payload(twice)["a"] == decode_parts([twice], ("a",))["a"][0] == 2
+
+
+@given(st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=20))
+def test_many_payloads_are_what_each_is_alone(payloads: list[dict[str, Any]]) -> None:
+    raws = [encode_payload(payload) for payload in payloads]
+    assert repr(list(map(decode_payload, raws))) == repr(decode_payloads(raws))
+
+
+@pytest.mark.parametrize("value", [b"x", datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc), {1: 2}, [[b"x"]], {"a": {2: 3}}])
+def test_what_is_not_json_is_corruption_at_every_depth_and_among_others(value: object) -> None:
+    good, bad = encode_payload({"n": 1}), msgspec.msgpack.encode({"a": value})
+    with pytest.raises(Corruption, match="a stored payload is not a JSON object: "):
+        decode_payload(bad)
+    with pytest.raises(Corruption, match="a stored payload is not a JSON object: "):
+        decode_payloads([good, bad, good])

@@ -155,7 +155,7 @@ def test_a_checkpoint_can_be_read_back(points: PointsFile) -> None:
     with points.snapshot() as snapshot:
         assert state == snapshot.state()
         assert {5: 4, 2**64 - 1: 2, "six": 3} == snapshot.offsets_of([5, "five", 2**64 - 1, "six", "5"])
-        assert {2: b"patched 2", 3: b"payload of 3", 4: b"payload of 4"} == snapshot.payloads_of(range(10))
+        assert [None, None, b"patched 2", b"payload of 3", b"payload of 4", *[None] * 5] == snapshot.payloads_of(range(10))
         assert {2: b"patched 2", 3: b"payload of 3"} == snapshot.payloads_between(1, 4)
         assert [(5, 4), (2**64 - 1, 2), ("six", 3)] == [(point_id, offset) for _, point_id, offset in snapshot.ids_from(b"\0")]
         assert [5, "five", 2**64 - 1, "six", 5] == ids_of_block(snapshot.id_block(0))
@@ -204,7 +204,7 @@ def test_a_missing_payload_of_a_live_offset_is_corruption_and_of_a_dead_one_is_n
     with points.write() as (txn, tables):
         txn.delete((2).to_bytes(4, "big"), db=tables[b"payloads"])
     with points.snapshot() as snapshot:
-        assert {0: b"payload of 0"} == snapshot.payloads_of([0, 1, 77])
+        assert [b"payload of 0", None, None] == snapshot.payloads_of([0, 1, 77])
         with pytest.raises(Corruption, match="payload of the live offset 2 is missing"):
             snapshot.payloads_of([0, 2])
 

@@ -60,6 +60,9 @@ _LEGACY = ("key", "keyword", "integer")
 _KEPT = 512
 _KEPT_BYTES = 4096
 _kept: dict[bytes, Filter] = {}
+# Few, as a condition may hold a long list; by identity, and with the condition itself, so that no other gets its identity.
+_KEPT_CONDITIONS = 64
+_kept_conditions: dict[int, tuple[Node, Filter]] = {}
 _EVERYTHING = Filter()
 
 
@@ -75,6 +78,8 @@ def parse(filter: Mapping[str, Any] | Node | None) -> Filter:
     """
     if filter is None:
         return _EVERYTHING
+    if isinstance(filter, Node):
+        return filter if isinstance(filter, Filter) else _of_condition(filter)
     content = _content(filter) if type(filter) is dict else None
     if content is None:
         return _parsed(filter)
@@ -87,6 +92,20 @@ def parse(filter: Mapping[str, Any] | Node | None) -> Filter:
                 _kept.clear()
             _kept[content] = known
     return known
+
+
+def _of_condition(node: Node) -> Filter:
+    """
+    Return the filter of one condition: of the same object, which is kept, the same one.
+    """
+    known = _kept_conditions.get(id(node))
+    if known is not None and known[0] is node:
+        return known[1]
+    whole = _parsed(node)
+    if len(_kept_conditions) >= _KEPT_CONDITIONS:
+        _kept_conditions.clear()
+    _kept_conditions[id(node)] = node, whole
+    return whole
 
 
 def _content(filter: dict[str, Any]) -> bytes | None:

@@ -75,7 +75,7 @@ def unseal_each(keys: Sequence[bytes], values: Sequence[bytes], where: str) -> l
     """
     contents = [value[4:] for value in values]
     sums = b"".join([value[:4] for value in values])  # of another length where a value has less than 4 bytes
-    if sums != crc32c_each([key + content for key, content in zip(keys, contents, strict=True)]).astype("<u4").tobytes():
+    if sums != crc32c_each([key + content for key, content in zip(keys, contents, strict=True)]):
         return [unseal(key, value, where) for key, value in zip(keys, values, strict=True)]
     return contents
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -32,7 +32,10 @@ Stands where a payload has no such key.
 _PLAIN = _SCALARS | {type(UNSET)}
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _encoder = msgspec.msgpack.Encoder()
+_Scalar = str | int | float | bool | None
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
+# Refuses what is deeper than most payloads are, JSON or not, at no price beyond that of decoding.
+_shallow = msgspec.msgpack.Decoder(dict[str, _Scalar | list[_Scalar] | dict[str, _Scalar]])
 
 
 def encode_payload(payload: dict[str, Any]) -> bytes:
@@ -93,11 +96,13 @@ def decode_payload(data: bytes | memoryview) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise Corruption(f"a stored payload has {len(data):,} bytes, expected at most {MAX_BYTES:,}")
     try:
+        return cast(dict[str, Any], _shallow.decode(data))
+    except _UNDECODABLE:
+        pass  # what is wrong, if anything is, is found below
+    try:
         payload: dict[str, Any] = _decoder.decode(data)
     except _UNDECODABLE as error:
         raise Corruption(f"a stored payload cannot be decoded: {error}") from error
-    if _SCALARS.issuperset(map(type, payload.values())):  # the decoder has seen to the keys
-        return payload
     problem = _not_json(payload)
     if problem is not None:
         raise Corruption(f"a stored payload is not a JSON object: {problem}")
@@ -108,13 +113,12 @@ def decode_payloads(raws: Sequence[bytes]) -> list[dict[str, Any]]:
     """
     Return the payloads of many bytes objects, as `decode_payload` does of one.
     """
+    decode = _shallow.decode
     try:
-        payloads: list[dict[str, Any]] = list(map(_decoder.decode, raws))
+        payloads: list[dict[str, Any]] = [decode(raw) for raw in raws if len(raw) <= MAX_BYTES]
     except _UNDECODABLE:
-        return list(map(decode_payload, raws))  # raises, and says of which what is wrong
-    if max(map(len, raws), default=0) <= MAX_BYTES and _SCALARS.issuperset(map(type, chain.from_iterable(map(dict.values, payloads)))):
-        return payloads
-    return list(map(decode_payload, raws))
+        payloads = []
+    return payloads if len(payloads) == len(raws) else list(map(decode_payload, raws))
 
 
 def decode_parts(raws: Sequence[bytes], names: tuple[str, ...]) -> dict[str, list[Any]]:

@@ -19,7 +19,7 @@ MAX_READERS = 512
 
 class _Translating:
     """
-    The with block of `lmdb_errors`; every search enters some, for which a generator would be slow.
+    The with block of `lmdb_errors`.
     """
 
     __slots__ = ("_path",)
@@ -37,7 +37,7 @@ class _Translating:
         Raise what an error of LMDB means here.
         """
         if isinstance(error, lmdb.Error):
-            raise _meaning(error, self._path) from error
+            raise meaning(error, self._path) from error
 
 
 def lmdb_errors(path: Path) -> _Translating:
@@ -47,7 +47,10 @@ def lmdb_errors(path: Path) -> _Translating:
     return _Translating(path)
 
 
-def _meaning(error: lmdb.Error, path: Path) -> StorageError | Corruption:
+def meaning(error: lmdb.Error, path: Path) -> StorageError | Corruption:
+    """
+    Return what an error of LMDB means here; for the steps of every search, which would notice the price of a with block.
+    """
     if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
         return Corruption(f"{path} is damaged: {error}; restore a backup of the database")
     if isinstance(error, lmdb.MapFullError):

@@ -10,7 +10,7 @@ memtables overrule. Thread rule: any thread reads; `apply` by one thread at a ti
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -151,21 +151,22 @@ class Overlay:
         """
         Return each offset's payload; None where the offset is a tombstone.
         """
-        missing: list[int] = []
+        missing = offsets
         found: dict[int, bytes | None] = {}
         with self._lock:
             upper = [table.payloads for table in self._tables() if table.payloads]
-            for offset in offsets:
-                for table in upper:
-                    if offset in table:
-                        found[offset] = table[offset]
-                        break
-                else:
-                    missing.append(offset)
+            if upper:
+                missing = _looked_up(offsets, upper, found)
             snapshot = self._points.snapshot() if missing else None
-        if snapshot is not None:
-            with snapshot:
-                found.update(snapshot.payloads_of(missing))
+        if snapshot is None:
+            return list(map(found.get, offsets))
+        try:
+            below = snapshot.payloads_of(missing)
+        finally:
+            snapshot.close()
+        if not upper:
+            return below
+        found.update(zip(missing, below, strict=True))
         return list(map(found.get, offsets))
 
     def iterate_ids(self, after: PointId | None) -> Iterator[PointId]:
@@ -201,6 +202,21 @@ class Overlay:
 
     def _tables(self) -> list[Memtable]:
         return [self._active] if self._frozen is None else [self._active, self._frozen]
+
+
+def _looked_up(offsets: Sequence[int], tables: Sequence[Mapping[int, bytes | None]], found: dict[int, bytes | None]) -> list[int]:
+    """
+    Enter what the first of the tables that knows an offset has for it, and return the offsets that none knows.
+    """
+    missing: list[int] = []
+    for offset in offsets:
+        for table in tables:
+            if offset in table:
+                found[offset] = table[offset]
+                break
+        else:
+            missing.append(offset)
+    return missing
 
 
 def _ids(snapshot: Snapshot, upper: list[list[_Entry]], start: bytes) -> Iterator[PointId]:

@@ -21,7 +21,7 @@ from vecdb.errors import Corruption
 from vecdb.storage import files
 from vecdb.storage.base_state import STATE_KEY, TABLES, BaseState
 from vecdb.storage.blocks import seal
-from vecdb.storage.lmdb_errors import MAP_SIZE, MAX_READERS, lmdb_errors
+from vecdb.storage.lmdb_errors import MAP_SIZE, MAX_READERS, lmdb_errors, meaning
 from vecdb.storage.page_check import check_pages
 from vecdb.storage.pinned import PinnedPoints
 from vecdb.storage.points_read import Snapshot
@@ -95,8 +95,10 @@ class PointsFile:
         """
         Begin a read transaction: the file as of now, for as long as the Snapshot is open.
         """
-        with lmdb_errors(self.path):
+        try:
             return Snapshot(self.path, self._env.begin(), self._tables, doubted=self.doubted)
+        except lmdb.Error as error:
+            raise meaning(error, self.path) from error
 
     def pin(self) -> PinnedPoints:
         """

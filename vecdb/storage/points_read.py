@@ -40,7 +40,7 @@ from vecdb.storage.blocks import (
     unseal_each,
 )
 from vecdb.storage.effects import PointId
-from vecdb.storage.lmdb_errors import lmdb_errors
+from vecdb.storage.lmdb_errors import lmdb_errors, meaning
 
 Entry = tuple[bytes, bytes]
 _MAX_U32 = 2**32 - 1
@@ -150,21 +150,21 @@ class Snapshot:
         if seen != count:
             raise Corruption(f"{where}: it has {seen} ids, expected {count}; restore a backup of the database")
 
-    def payloads_of(self, offsets: Sequence[int]) -> dict[int, bytes]:
+    def payloads_of(self, offsets: Sequence[int]) -> list[bytes | None]:
         """
-        Return the payloads of those offsets that are alive; a live offset without one is Corruption.
+        Return the payload of each offset, None where it is not alive; a live offset without one is Corruption.
         """
         where = self._where(b"payloads")
-        entries = self._get_many(b"payloads", list(map(key_u32.pack, offsets)))
-        keys = [key for key, _ in entries]
-        contents = unseal_each(keys, [value for _, value in entries], where)
-        if len(contents) == len(offsets):
-            return dict(zip(offsets, contents, strict=True))
-        found = {key_u32.unpack(key)[0]: content for key, content in zip(keys, contents, strict=True)}
-        for offset in offsets:
-            if offset not in found and self.is_live(offset):
+        wanted = list(map(key_u32.pack, offsets))
+        keys, values = _columns(self._get_many(b"payloads", wanted))
+        contents = unseal_each(keys, values, where)
+        if len(contents) == len(wanted):
+            return [*contents]
+        found = dict(zip(keys, contents, strict=True))
+        for offset, key in zip(offsets, wanted, strict=True):
+            if key not in found and self.is_live(offset):
                 raise Corruption(f"{where}: the payload of the live offset {offset} is missing; restore a backup of the database")
-        return found
+        return list(map(found.get, wanted))
 
     def ids_from(self, start: bytes) -> Iterator[tuple[bytes, PointId, int]]:
         """
@@ -299,13 +299,20 @@ class Snapshot:
             return self._txn.get(key, db=self._tables[table])
 
     def _get_many(self, table: bytes, keys: list[bytes]) -> list[tuple[bytes, bytes]]:
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
-            return list(cursor.getmulti(keys))
+        try:
+            with self._txn.cursor(db=self._tables[table]) as cursor:
+                return cursor.getmulti(keys)
+        except lmdb.Error as error:
+            raise meaning(error, self.path) from error
 
     def _scan(self, table: bytes, start: bytes) -> Generator[tuple[bytes, bytes], None, None]:
         with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
             if cursor.set_range(start):
                 yield from cursor.iternext(keys=True, values=True)
+
+
+def _columns(entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes]]:
+    return [key for key, _ in entries], [value for _, value in entries]
 
 
 @lru_cache(maxsize=64)

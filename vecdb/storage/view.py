@@ -96,7 +96,9 @@ class DiskView:
         """
         Return the encoded payloads of live offsets.
         """
-        below = self._snapshot.payloads_of([offset for offset in offsets if offset not in self._payloads])
+        missing = [offset for offset in offsets if offset not in self._payloads]
+        found = zip(missing, self._snapshot.payloads_of(missing), strict=True)
+        below = {offset: payload for offset, payload in found if payload is not None}
         return [below[offset] if (payload := self._payloads.get(offset)) is None else payload for offset in offsets]
 
     def close(self) -> None:
