@@ -104,7 +104,8 @@ class _Committed:
         Return the payloads of those that lived.
         """
         with self._points.snapshot() as snapshot:
-            return snapshot.payloads_of(offsets)
+            found = zip(offsets, snapshot.payloads_of(offsets), strict=True)
+            return {offset: payload for offset, payload in found if payload is not None}
 
 
 class Checkpointer:
