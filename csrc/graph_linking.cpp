@@ -82,8 +82,9 @@ void Graph::find_neighbours_of(Node node, Entry start, const Target& target, con
 }
 
 // SEARCH-LAYER (Alg. 2): leaves in builder.near the ef_construction live nodes nearest to target that were met, node itself apart, which
-// can be met when an earlier attempt to insert it failed half way. While the links of one node come from memory, the rows that the node
-// before links to are scored: so the walk goes on from the nearest node that was known one step earlier.
+// can be met when an earlier attempt to insert it failed half way. While rows that one node links to come from memory, those of the node
+// before are put in their places: so the walk goes on from the nearest node that was known one step earlier. Links are asked for when a
+// node seems to be the next but one.
 template <class Target>
 void Graph::walk_towards(int level, Scored start, Node node, const Target& target, const LiveNodes& live, Builder& builder) {
   NearList& near = builder.near;
@@ -92,33 +93,28 @@ void Graph::walk_towards(int level, Scored start, Node node, const Target& targe
     batch.nodes.resize(max_links(0));
     batch.rows.resize(max_links(0));
     batch.distances.resize(max_links(0));
-    batch.scored.resize(max_links(0));
     batch.count = 0;
   }
   const std::size_t wanted = options_.ef_construction;
   near.reset(wanted, live.limit == 0 ? wanted + 1 : kRoomForDead * wanted);
   const auto is_result = [node, &live](Node met) { return met != node && live.contains(met); };
-  NearList::Entry first{start.distance, start.node, is_result(start.node), false};
   builder.scratch.visited.insert(start.node);
-  near.merge(&first, &first + 1);
+  near.insert(start, is_result(start.node));
 
   Batch* batch = &builder.batches[0];
   Batch* before = &builder.batches[1];
   for (;;) {
     const NearList::Entry* const nearest = near.next();
     if (nearest == nullptr && before->count == 0) return;
-    const Node current = nearest == nullptr ? node : nearest->node;
-    if (nearest != nullptr && level == 0) prefetch_links(current);
-    NearList::Entry* scored = before->scored.data();
-    const float bound = near.bound();
+    const NearList::Entry* const following = near.peek();
+    if (following != nullptr && level == 0) prefetch_links(following->node);
     score(target, before->rows.data(), before->count, before->distances.data());
+    if (nearest != nullptr) gather(nearest->node, level, builder, *batch);
+    before->keep_nearer(near.bound());
     for (std::uint32_t i = 0; i < before->count; ++i) {
-      const float distance = before->distances[i];
-      const Node met = before->nodes[i];
-      if (distance < bound) *scored++ = {distance, met, is_result(met), false};
+      const Scored met{before->distances[i], before->nodes[i]};
+      if (met.distance < near.bound() && near.insert(met, is_result(met.node)) && level == 0) prefetch_links(met.node);
     }
-    if (nearest != nullptr) gather(current, level, builder, *batch);
-    near.merge(before->scored.data(), scored);
     before->count = 0;
     std::swap(batch, before);
   }
@@ -127,17 +123,19 @@ void Graph::walk_towards(int level, Scored start, Node node, const Target& targe
 // Leaves in batch what node links to and the walk did not meet yet, and asks for its rows.
 void Graph::gather(Node node, int level, Builder& builder, Batch& batch) const {
   const Codes* const codes = vectors_.codes();
-  const std::uint32_t count = copy_links(node, level, batch.nodes.data());
+  Node* const nodes = batch.nodes.data();
+  const std::uint32_t count = copy_links(node, level, nodes);
   std::uint32_t fresh = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const Node met = batch.nodes[i];
-    if (!builder.scratch.visited.insert(met)) continue;
-    const Row row = row_of(met);
+    const Node met = nodes[i];
+    nodes[fresh] = met;
+    fresh += builder.scratch.visited.insert(met) ? 1 : 0;
+  }
+  for (std::uint32_t i = 0; i < fresh; ++i) {
+    const Row row = row_of(nodes[i]);
+    batch.rows[i] = row;
     // Scored one step later: time enough for the second-level cache, which takes more requests at once.
     codes == nullptr ? vectors_.prefetch(row) : codes->prefetch_early(row);
-    batch.nodes[fresh] = met;
-    batch.rows[fresh] = row;
-    ++fresh;
   }
   batch.count = fresh;
 }

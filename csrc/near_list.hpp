@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include "scratch.hpp"
 #include "types.hpp"
 
 namespace vecdb {
@@ -37,32 +38,21 @@ class NearList {
     return is_full ? entries_[size_ - 1].distance : std::numeric_limits<float>::infinity();
   }
 
-  // Add nodes that were not added before, in any order; what is too far is left out. They are sorted here. Returns whether one of them is
-  // next.
-  bool merge(Entry* begin, Entry* end) {
-    if (begin == end) return false;
-    std::sort(begin, end, [](const Entry& a, const Entry& b) { return a.distance < b.distance; });
-    const auto count = static_cast<std::size_t>(end - begin);
-    if (entries_.size() < size_ + count) entries_.resize(size_ + count);
+  // Put a node that was not put before in its place. Returns whether it is next, or after the one that is. REQUIRES that it is nearer than
+  // bound().
+  bool insert(Scored met, bool is_result) {
+    if (entries_.size() == size_) entries_.resize(2 * size_ + kStride);
+    const std::size_t place = place_of(met.distance);
     Entry* const entries = entries_.data();
-    std::size_t from = size_;
-    for (std::size_t left = count; left > 0;) {
-      const bool is_behind = from == 0 || !(begin[left - 1].distance < entries[from - 1].distance);
-      if (is_behind) {
-        --left;
-        results_ += begin[left].is_result ? 1 : 0;
-        entries[from + left] = begin[left];
-      } else {
-        --from;
-        entries[from + left] = entries[from];
-      }
-    }
-    size_ += count;
-    const bool is_next = from <= next_;
-    if (is_next) next_ = from;
+    std::copy_backward(entries + place, entries + size_, entries + size_ + 1);
+    entries[place] = {met.distance, met.node, is_result, false};
+    ++size_;
+    results_ += is_result ? 1 : 0;
+    const bool is_soon = place <= next_ + 1;
+    next_ = std::min(next_, place);
     while (results_ > wanted_ || size_ > room_) drop_last();
     while (results_ == wanted_ && !entries[size_ - 1].is_result) drop_last();
-    return is_next;
+    return is_soon;
   }
 
   // The nearest entry that is not expanded yet, which it is from now on; nullptr when there is none.
@@ -88,7 +78,21 @@ class NearList {
     results_ -= entries_[size_].is_result ? 1 : 0;
   }
 
-  std::vector<Entry> entries_;
+  // Behind all that are as near. Every kStride-th entry is looked at, then all between two of them, each in a loop that does not end early:
+  // what a binary search would branch on, or wait for, no CPU foresees.
+  std::size_t place_of(float distance) const {
+    const Entry* const entries = entries_.data();
+    std::size_t strides = 0;
+    for (std::size_t i = kStride; i <= size_; i += kStride) strides += entries[i - 1].distance <= distance ? 1 : 0;
+    std::size_t place = strides * kStride;
+    const std::size_t end = std::min(size_, place + kStride - 1);
+    for (std::size_t i = strides * kStride; i < end; ++i) place += entries[i].distance <= distance ? 1 : 0;
+    return place;
+  }
+
+  static constexpr std::size_t kStride = 16;
+
+  std::vector<Entry> entries_;  // the first size_ of them
   std::size_t wanted_ = 1;
   std::size_t room_ = 1;
   std::size_t size_ = 0;
