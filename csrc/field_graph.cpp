@@ -17,6 +17,8 @@ constexpr Row kUnitRows = 32;
 constexpr Row kMinBound = 1024;
 constexpr Row kMaxBound = 16384;
 constexpr Row kBoundValues = 1200000;
+// While more than this share of the graph waits to be linked, as in a first load, its profile would soon be measured again.
+constexpr Row kSoonAgain = 4;
 
 }  // namespace
 
@@ -126,7 +128,10 @@ bool FieldGraph::is_profile_due() const {
 
 // Dead nodes would count: a graph that is to be repaired is measured after that, but for the first time.
 bool FieldGraph::should_measure(FieldRows rows) const {
-  return !is_measuring_ && is_profile_due() && (!profile_.is_known() || !is_repair_due(rows));
+  if (is_measuring_ || !is_profile_due()) return false;
+  if (!profile_.is_known()) return true;
+  const Row waiting = rows.all > indexed_ ? rows.all - indexed_ : 0;
+  return waiting <= graph_->count() / kSoonAgain && !is_repair_due(rows);
 }
 
 // False when it is not due, or another thread is at it.
