@@ -22,7 +22,7 @@ from engine.report import Table
 from engine.session import Session, Settings
 from engine.stock import Options
 
-PARTS = ("unfiltered", "filtered", "scan", "build", "churn", "latency", "bytes", "overhead")
+PARTS = ("unfiltered", "filtered", "scan", "build", "links", "churn", "latency", "bytes", "overhead")
 
 
 def arguments() -> argparse.Namespace:
@@ -107,6 +107,8 @@ def measure(name: str, options: argparse.Namespace, pictures: Path, tables: list
 
     if "build" in parts:
         show(costs.build(session, [int(count) for count in options.threads.split(",")]))
+    if "links" in parts:
+        show(costs.links(session))
     session.stock.ready()
     session.core.ready()
     engine, rivals = None, []

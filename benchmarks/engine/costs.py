@@ -7,13 +7,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import report
+from .cells import Spec
 from .collection import CollectionEngine, python_latencies
+from .filters import CellMaker
 from .report import Table
 from .session import Session
 
 _SCANNED_TOGETHER = 8
 _BUILD_EF = 100
 _READS = 20
+_LINKED_SHARES = (0.2, 0.1, 0.05, 0.02)
 _LATENCY_SECONDS = 10
 _GIGA = 1e9
 
@@ -63,6 +66,35 @@ def build(session: Session, threads: Sequence[int]) -> Table:
         table.add("stock hnswlib", count, theirs, 1.0, report.recall(samples.recall), samples.qps)
         run = session.core.run(asked, 10, ef=_BUILD_EF)
         table.add("vecdb core", count, ours, ours / theirs, report.recall(session.score(cell, known, run.found).mean), run.qps)
+    return table
+
+
+def links(session: Session) -> Table:
+    """
+    Compare linking tags with building the graph, one thread: those tags that the core links of its own accord when all are searched, within
+    its budget of memory, or all that are worth it, where an index asks for them.
+    """
+    data, core = session.data, session.core
+    built = core.build(1)
+    columns = ["cell", "tags", "linked", "members a point", "seconds", "us a member", "x build", "recall", "q/s"]
+    table = Table(f"{data.name}: links of tags beside the build of {len(data.rows):,} x {data.dim}, which took {built:.1f} s", columns)
+    table.notes = [f"why tags got links: {session.settings.links}"]
+    maker = CellMaker(data)
+    for share in _LINKED_SHARES:
+        cell = maker.make(Spec(share, "tag", "none", 10))
+        asked = session.asked(cell)
+        core.attach(cell, asked.files)
+        linked, seconds = -1, 0.0
+        # Until searches make it link no more.
+        while (seen := core.settle(asked, cell.spec.k, session.settings.links)).tags != linked:
+            linked = seen.tags
+            seconds += seen.seconds
+        run = core.run(asked, cell.spec.k)
+        core.detach()
+        recall = report.recall(session.score(cell, session.truth(cell, cell.spec.k), run.found).mean)
+        members = linked * sum(len(one) for one in cell.tags.values()) / len(cell.tags)
+        each = seconds * 1e6 / members if members else None
+        table.add(cell.spec.name, len(cell.tags), linked, members / len(data.rows), seconds, each, seconds / built, recall, run.qps)
     return table
 
 
