@@ -66,8 +66,8 @@ class FieldGraph {
   Row unclaimed(FieldRows rows, Work work) const;
 
   // Do the next bit of work in this thread: link a few rows, at most max_rows; measure the graph's profile, which is done each time as many
-  // nodes are new as it had then; repair links to dead nodes, once these are a sixteenth of the graph; or give links to nodes that no path
-  // leads to, after links have changed and nothing else is left to do. REQUIRES max_rows >= 1.
+  // nodes are new as it had then, but not while many more wait; repair links to dead nodes, once these are a sixteenth of the graph; or
+  // give links to nodes that no path leads to, after links have changed and nothing else is left to do. REQUIRES max_rows >= 1.
   Progress advance(FieldRows rows, Row max_rows, Work work, const LiveRows& live, const std::atomic<bool>& stop);
 
   // Live nodes that no path led to when that was looked at last.
