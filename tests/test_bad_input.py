@@ -47,6 +47,10 @@ class NotATime(datetime.datetime):
     __hash__ = None  # type: ignore[assignment]
 
 
+def no_groups(**options: Any) -> Call:
+    return lambda p: p.search_groups(GOOD[0], "nothing", **options)
+
+
 def state_of(points: Collection) -> list[Any]:
     return [(point.id, point.payload, point.vector.tolist()) for point in points.get_many(list(points)) if point is not None]
 
@@ -193,26 +197,10 @@ READS: dict[str, tuple[Call, type[Exception], str]] = {
         "strategy is",
     ),
     "an example of no dimension": (lambda p: p.recommend(np.array(0.5)), InvalidArgument, r"positive\[0\]"),
-    "an ef of groups that there are none of": (
-        lambda p: p.search_groups(GOOD[0], "nothing", ef="wide"),  # type: ignore[arg-type]
-        InvalidArgument,
-        "ef is 'wide'",
-    ),
-    "an exact of no groups": (
-        lambda p: p.search_groups(GOOD[0], "nothing", exact="no"),  # type: ignore[arg-type]
-        InvalidArgument,
-        "exact is 'no'",
-    ),
-    "a threshold of no groups": (
-        lambda p: p.search_groups(GOOD[0], "nothing", score_threshold="high"),  # type: ignore[arg-type]
-        InvalidArgument,
-        "score_threshold is 'high'",
-    ),
-    "vectors of no groups": (
-        lambda p: p.search_groups(GOOD[0], "nothing", with_vectors="no"),  # type: ignore[arg-type]
-        InvalidArgument,
-        "with_vectors is 'no'",
-    ),
+    "an ef of groups that there are none of": (no_groups(ef="wide"), InvalidArgument, "ef is 'wide'"),
+    "an exact of no groups": (no_groups(exact="no"), InvalidArgument, "exact is 'no'"),
+    "a threshold of no groups": (no_groups(score_threshold="high"), InvalidArgument, "score_threshold is 'high'"),
+    "vectors of no groups": (no_groups(with_vectors="no"), InvalidArgument, "with_vectors is 'no'"),
     "a table for ids in a filter": (lambda p: p.count(F.has_id(Table())), InvalidFilter, "has_id"),  # type: ignore[arg-type]
     "a number for rings": (lambda p: p.count(F("n").geo_polygon([(0, 0)] * 4, 5)), InvalidFilter, "interiors"),  # type: ignore[arg-type]
     "not a time in a filter": (lambda p: p.count(F("n") < NotATime(2020, 1, 1)), InvalidFilter, "RFC 3339"),
