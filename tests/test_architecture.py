@@ -47,7 +47,16 @@ LAYERS: list[set[str]] = [
     {"vecdb._index_types", "vecdb._index_arrays"},
     {"vecdb._crc"},
     {"vecdb.types"},
-    {"vecdb._interrupt", "vecdb._forked", "vecdb._background", "vecdb._optional", "vecdb._ordering", "vecdb._columns", "vecdb._html"},
+    {
+        "vecdb._interrupt",
+        "vecdb._forked",
+        "vecdb._background",
+        "vecdb._optional",
+        "vecdb._ordering",
+        "vecdb._columns",
+        "vecdb._html",
+        "vecdb._arguments",
+    },
     {"vecdb.errors"},
 ]
 CORE_IMPORTERS = {"vecdb.index", "vecdb._crc"}

@@ -47,6 +47,10 @@ class NotATime(datetime.datetime):
     __hash__ = None  # type: ignore[assignment]
 
 
+def no_groups(**options: Any) -> Call:
+    return lambda p: p.search_groups(GOOD[0], "nothing", **options)
+
+
 def state_of(points: Collection) -> list[Any]:
     return [(point.id, point.payload, point.vector.tolist()) for point in points.get_many(list(points)) if point is not None]
 
@@ -132,6 +136,19 @@ WRITES: dict[str, tuple[Call, type[Exception], str]] = {
     "links of a kind without terms": (lambda p: p.create_index("n", "text", m=8), InvalidArgument, "leave m out"),
     "dropping an index of no key": (lambda p: p.drop_index(None), InvalidArgument, "key is None"),  # type: ignore[arg-type]
     "dropping an index that is not there": (lambda p: p.drop_index("n"), vecdb.NotFound, r"no index of key 'n' \(there: none\)"),
+    "a filter for vectors": (lambda p: p.upsert(["a", "b"], F("n") == 1), InvalidArgument, "expected an array of shape"),
+    "an array without dimensions for payloads": (
+        lambda p: p.upsert("a", GOOD[0], np.array(1)),
+        InvalidArgument,
+        "expected a list of dicts",
+    ),
+    "a filter for payloads": (lambda p: p.update("a", payloads=F("n") == 1), InvalidArgument, "expected a list of dicts"),
+    "a filter for points": (lambda p: p.upsert_points(F("n") == 1), InvalidArgument, "iterable of vecdb.Point"),  # type: ignore[arg-type]
+    "an array without dimensions for points": (lambda p: p.upsert_points(np.array(1)), InvalidArgument, "ndarray"),  # type: ignore[arg-type]
+    "an array without dimensions for keys": (lambda p: p.delete_payload(np.array(1), ids="a"), InvalidArgument, "keys"),  # type: ignore[arg-type]
+    "a table for keys": (lambda p: p.delete_payload(Table(), ids="a"), InvalidArgument, "keys"),  # type: ignore[arg-type]
+    "an array without dimensions for rows": (lambda p: p.upload(np.array(1)), InvalidArgument, "data is a ndarray"),
+    "a time span for a batch size": (lambda p: p.upload([], batch_size=np.timedelta64(5, "ns")), InvalidArgument, "batch_size is"),  # type: ignore[arg-type]
     "deleting nobody by brackets": (lambda p: p.__delitem__("nobody"), vecdb.NotFound, "nobody"),
 }
 
@@ -166,6 +183,28 @@ READS: dict[str, tuple[Call, type[Exception], str]] = {
     "a range over text": (lambda p: p.count({"must": [{"key": "n", "range": {"lt": "cheap"}}]}), InvalidFilter, "cheap"),
     "a filter that is a list": (lambda p: p.count([{"key": "n"}]), InvalidFilter, "expected a filter"),
     "an id that is none": (lambda p: p.get(1.5), InvalidArgument, "1.5"),
+    "a get_many with_vectors that is no bool": (
+        lambda p: p.get_many("a", with_vectors="no"),  # type: ignore[arg-type]
+        InvalidArgument,
+        "with_vectors is 'no'",
+    ),
+    "a threshold beyond a double": (lambda p: p.search(GOOD[0], score_threshold=10**400), InvalidArgument, "score_threshold is 1000"),
+    "a time span for k": (lambda p: p.search(GOOD[0], k=np.timedelta64(5, "ns")), InvalidArgument, "k is"),  # type: ignore[arg-type]
+    "an array for using": (lambda p: p.search(GOOD[0], using=np.zeros(2)), InvalidArgument, "using is"),  # type: ignore[arg-type]
+    "an array for a strategy": (
+        lambda p: p.recommend("a", strategy=np.zeros(2)),  # type: ignore[arg-type]
+        InvalidArgument,
+        "strategy is",
+    ),
+    "an example of no dimension": (lambda p: p.recommend(np.array(0.5)), InvalidArgument, r"positive\[0\]"),
+    "an ef of groups that there are none of": (no_groups(ef="wide"), InvalidArgument, "ef is 'wide'"),
+    "an exact of no groups": (no_groups(exact="no"), InvalidArgument, "exact is 'no'"),
+    "a threshold of no groups": (no_groups(score_threshold="high"), InvalidArgument, "score_threshold is 'high'"),
+    "vectors of no groups": (no_groups(with_vectors="no"), InvalidArgument, "with_vectors is 'no'"),
+    "a table for ids in a filter": (lambda p: p.count(F.has_id(Table())), InvalidFilter, "has_id"),  # type: ignore[arg-type]
+    "a number for rings": (lambda p: p.count(F("n").geo_polygon([(0, 0)] * 4, 5)), InvalidFilter, "interiors"),  # type: ignore[arg-type]
+    "not a time in a filter": (lambda p: p.count(F("n") < NotATime(2020, 1, 1)), InvalidFilter, "RFC 3339"),
+    "a time span in a filter": (lambda p: p.count(F("n") == np.timedelta64(5, "ns")), InvalidFilter, "timedelta64"),
     "a dict of ids": (lambda p: p.get_many({"a": 1}), InvalidArgument, "dict"),
 }
 
@@ -195,6 +234,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"dim": 70_000}, "dim is 70000"),
     ({"dim": 4, "metric": "manhattan"}, "manhattan"),
     ({"dim": 4, "m": 1}, "m is 1"),
+    ({"dim": 4, "metric": np.zeros(2)}, "metric is"),
+    ({"dim": 4, "quantization": np.zeros(2)}, "quantization is"),
+    ({"vectors": {"a": vecdb.VectorConfig(n for n in "no")}}, "dim is <generator"),  # type: ignore[arg-type]
     ({"dim": 4, "ef_construction": 0}, "ef_construction is 0"),
     ({"dim": 4, "quantization": "pq"}, "pq"),
     ({"dim": 4, "seed": -1}, "seed is -1"),
@@ -289,6 +331,10 @@ def test_reading_an_absent_path_is_file_not_found(path: Path) -> None:
         ({"mode": "w"}, "mode is 'w'"),
         ({"durability": "none"}, "durability"),
         ({"timeout": -1}, "timeout"),
+        ({"timeout": "long"}, "timeout is 'long'"),
+        ({"timeout": 10**400}, "timeout is 1000"),
+        ({"mode": np.zeros(2)}, "mode is"),
+        ({"durability": np.zeros(2)}, "durability is"),
         ({"threads": 0}, "threads is 0"),
     ],
 )

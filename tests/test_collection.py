@@ -254,6 +254,8 @@ def test_times_of_any_precision_and_offset_become_rfc_3339(points: Collection) -
         "seconds in the offset": datetime.datetime(1900, 1, 1, tzinfo=zone),
         "offset": datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=-2))),
         "no dimension": np.array({"a": 1}, dtype=object),
+        "odd nanoseconds": np.datetime64("2020-01-01T00:00:00.123456789"),
+        "month": np.datetime64("2020-02"),
     }
     points.upsert("a", V[0], times)
     assert points["a"].payload == {
@@ -261,7 +263,11 @@ def test_times_of_any_precision_and_offset_become_rfc_3339(points: Collection) -
         "seconds in the offset": "1899-12-31T22:59:30Z",
         "offset": "2020-01-01T00:00:00-02:00",
         "no dimension": {"a": 1},
+        "odd nanoseconds": "2020-01-01T00:00:00.123456789Z",
+        "month": "2020-02-01T00:00:00Z",
     }
+    assert points.count(vecdb.F('"odd nanoseconds"') >= times["odd nanoseconds"]) == 1
+    assert points.count(vecdb.F("month").range(gte=times["month"], lte=times["month"])) == 1
 
 
 def test_vectors_of_whatever_numpy_takes(points: Collection) -> None:

@@ -90,6 +90,8 @@ def test_mistakes_name_vector_and_row(points: Collection) -> None:
         ({"title": [T[0], T[0] * 0]}, r"vectors\['title'\]\[1\] is a zero vector"),
         ({"title": T[:1]}, r"2 ids but 1 vectors\['title'\]"),
         (T[:2], "expected a dict of arrays"),
+        ([], "2 ids but 0 vectors"),
+        ([None], "2 ids but 1 vectors"),
         ([{"title": T[0]}, {"sound": T[0]}], "'sound', which is no vector"),
     ):
         with pytest.raises(vecdb.InvalidArgument, match=message):

@@ -219,6 +219,15 @@ def test_polars_frames_are_read() -> None:
     assert uploaded(frame.head(0)) == []
 
 
+def test_nanoseconds_of_polars_are_kept() -> None:
+    polars = pytest.importorskip("polars")
+    fine = polars.Series([1577836800123456789, None], dtype=polars.Datetime("ns"))
+    zoned = fine.dt.replace_time_zone("Europe/Berlin")
+    frame = polars.DataFrame({"id": [1, 2], "vector": [[1.0, 0.0]] * 2, "fine": fine, "zoned": zoned})
+    expected = {"fine": "2020-01-01T00:00:00.123456789Z", "zoned": "2019-12-31T23:00:00.123456789Z"}
+    assert [expected, {}] == [point.payload for point in uploaded(frame)]
+
+
 def test_a_table_is_transformed_row_by_row() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": ["a", "bb"], "n": [1.0, math.nan]})

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from vecdb._arguments import is_one_of
 from vecdb._contents import CoreLoader
 from vecdb._convert import whole
 from vecdb._state import CollectionState
@@ -26,7 +27,7 @@ from vecdb.types import VectorConfig
 
 MAX_DIM = 65536
 METRICS = ("cosine", "dot", "l2")
-QUANTIZATIONS = ("auto", "sq8", None)
+QUANTIZATIONS = ("auto", "sq8")
 MAX_VECTOR_NAME = 255
 MAX_VECTORS = 64
 DEFAULTS: dict[str, Any] = {"metric": "cosine", "m": 16, "ef_construction": 200, "quantization": "auto", "seed": 100}
@@ -46,9 +47,9 @@ def field_options(
     """
     Return the options of a vector field, or raise InvalidArgument naming the one that is out of range.
     """
-    if metric not in METRICS:
+    if not is_one_of(metric, METRICS):
         raise InvalidArgument(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
-    if quantization not in QUANTIZATIONS:
+    if quantization is not None and not is_one_of(quantization, QUANTIZATIONS):
         raise InvalidArgument(f"quantization is {quantization!r}, expected 'auto', 'sq8' or None")
     return FieldSpec(
         number=number,
@@ -82,7 +83,7 @@ def all_field_options(dim: object, vectors: object, **options: object) -> list[F
         if not isinstance(config, VectorConfig):
             raise InvalidArgument(f"vectors[{name!r}] is a {type(config).__name__}, expected a vecdb.VectorConfig")
         try:
-            specs.append(field_options(**asdict(config), name=name, number=number))
+            specs.append(field_options(**{one.name: getattr(config, one.name) for one in fields(config)}, name=name, number=number))
         except InvalidArgument as error:
             raise InvalidArgument(f"vectors[{name!r}]: {error}") from None
     if len(specs) > MAX_VECTORS:

@@ -11,11 +11,13 @@ import datetime
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._arguments import items
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node
 from vecdb.types import Payload, PointId
@@ -174,9 +176,9 @@ def as_rows(
         given = len(vectors) if vectors.ndim else 0
     else:
         if not isinstance(vectors, (list, tuple)):
-            if isinstance(vectors, (str, bytes, Mapping)) or not isinstance(vectors, Iterable):
+            if (listed := items(vectors)) is None:
                 raise InvalidArgument(f"{what} are a {type(vectors).__name__}, expected an array of shape ({count}, {dim})")
-            vectors = list(vectors)
+            vectors = listed
         given = len(vectors)
         if any(row is None for row in vectors):
             positions = [row for row, vector in enumerate(vectors) if vector is not None]
@@ -238,9 +240,9 @@ def listed_payloads(payloads: object, count: int, *, single: bool) -> list[objec
                 f"payloads are one dict for {count} points, expected a list of {count}: use set_payload to give many points the same one"
             )
         payloads = [payloads]
-    if isinstance(payloads, (str, bytes)) or not isinstance(payloads, Iterable):
+    given = items(payloads)
+    if given is None:
         raise InvalidArgument(f"payloads are a {type(payloads).__name__}, expected a list of dicts")
-    given = list(payloads)
     if len(given) != count:
         raise InvalidArgument(f"{count} ids but {len(given)} payloads: expected one payload an id (None for an empty one)")
     return given
@@ -325,7 +327,7 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, np.datetime64):
-        value = _from_datetime64(value, where)
+        return _from_datetime64(value, where)
     if isinstance(value, datetime.datetime):
         if value != value:
             raise InvalidArgument(f"{where} is {value!r}, expected a time: leave the key out, or store None")
@@ -338,11 +340,11 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     )
 
 
-def _from_datetime64(value: np.datetime64, where: str) -> datetime.datetime:
-    moment = value.astype("datetime64[us]").item()
+def _from_datetime64(value: np.datetime64, where: str) -> str:
+    moment = (rounded := value.astype("datetime64[us]")).item()
     if not isinstance(moment, datetime.datetime):
         raise InvalidArgument(f"{where} is {value!r}, expected a time between the years 1 and 9999")
-    return moment
+    return _rfc3339(moment) if rounded == value else f"{value}Z"  # a datetime has no nanoseconds
 
 
 def _rfc3339(value: datetime.datetime) -> str:
@@ -378,9 +380,10 @@ def number(value: object, name: str) -> float:
     >>> number(np.float32(0.5), "score_threshold")
     0.5
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)) or value != value:
-        raise InvalidArgument(f"{name} is {value!r}, expected a number")
-    return float(value)
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64)) and value == value:
+        with suppress(OverflowError):
+            return float(value)
+    raise InvalidArgument(f"{name} is {repr(value)[:80]}, expected a number")
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:
@@ -392,7 +395,7 @@ def whole(value: object, name: str, low: int, high: int) -> int:
     """
     if type(value) is int and low <= value <= high:
         return value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, (int, np.integer)):
         raise InvalidArgument(f"{name} is {value!r}, expected an int from {low} to {high}")
     if not low <= int(value) <= high:
         raise InvalidArgument(f"{name} is {int(value)}, expected an int from {low} to {high}")

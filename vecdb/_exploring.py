@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vecdb._arguments import is_one_of
 from vecdb._convert import as_queries, flag, number, whole
 from vecdb._groups import keys_of_groups, search_groups
 from vecdb._indexing import as_key
@@ -64,7 +65,7 @@ class Exploring(Searching):
         (['b'], ['b'])
         """
         spec = self._spec(using)
-        if strategy not in ("average_vector", "best_score"):
+        if not is_one_of(strategy, ("average_vector", "best_score")):
             raise InvalidArgument(f"strategy is {strategy!r}, expected 'average_vector' or 'best_score'")
         examples = self._examples(positive, negative, spec)
         node = parse(filter)
@@ -183,7 +184,11 @@ class Exploring(Searching):
             )
             return hits
 
+        # Checked here too: without a group nothing is searched.
         payload_columns(with_payload)
+        _ = beam(ef), flag(exact, "exact"), flag(with_vectors, "with_vectors")
+        if score_threshold is not None:
+            number(score_threshold, "score_threshold")
         wanted, size = whole(groups, "groups", 1, MAX_K) + skipped, whole(group_size, "group_size", 1, MAX_K)
 
         def read() -> list[Group]:

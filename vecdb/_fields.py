@@ -44,7 +44,7 @@ class Fields:
         """
         if name is None and len(self.specs) == 1:
             return self.specs[0]
-        found = next((spec for spec in self.specs if self.are_named and spec.name == name), None)
+        found = next((spec for spec in self.specs if self.are_named and isinstance(name, str) and spec.name == name), None)
         if found is not None:
             return found
         if not self.are_named:
@@ -71,8 +71,9 @@ class Fields:
             return {spec.number: FieldRows(*as_rows(vectors, count, dim=spec.dim, metric=spec.metric, single=single))}
         if vectors is None:
             return {}
-        by_name = vectors if isinstance(vectors, Mapping) else self._by_name(vectors)
-        unknown = [name for name in by_name if not any(spec.name == name for spec in self.specs)]
+        by_name = vectors if isinstance(vectors, Mapping) else self._by_name(vectors, count)
+        names = {spec.name for spec in self.specs}
+        unknown = [name for name in by_name if name not in names]
         if unknown:
             raise InvalidArgument(f"vectors name {unknown[0]!r}, which is no vector of this collection: it has {self._names()}")
         rows: dict[int, FieldRows] = {}
@@ -83,7 +84,7 @@ class Fields:
                 rows[spec.number] = FieldRows(*as_rows(given, count, dim=spec.dim, metric=spec.metric, single=single, what=what))
         return rows
 
-    def _by_name(self, vectors: Any) -> dict[Any, list[Any]]:
+    def _by_name(self, vectors: Any, count: int) -> dict[Any, list[Any]]:
         """
         Return what a list with a dict for each point gives, by name.
         """
@@ -92,6 +93,8 @@ class Fields:
                 f"vectors are a {type(vectors).__name__}, expected a dict of arrays, or a dict for each point: this collection has "
                 f"the vectors {self._names()}"
             )
+        if len(vectors) != count:
+            raise InvalidArgument(f"{count} ids but {len(vectors)} vectors: expected one dict an id (None for a point without)")
         names = dict.fromkeys(name for row in vectors if row is not None for name in row)
         return {name: [None if row is None else row.get(name) for row in vectors] for name in names}
 

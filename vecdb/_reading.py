@@ -91,7 +91,7 @@ class Reading(Held):
         [None, 1]
         """
         self._handle.check()
-        return self._queries.points(convert.as_ids(ids), with_vectors=with_vectors)
+        return self._queries.points(convert.as_ids(ids), with_vectors=flag(with_vectors, "with_vectors"))
 
     def __getitem__(self, id: object) -> Point:
         """

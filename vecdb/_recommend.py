@@ -66,6 +66,8 @@ def as_examples(given: object, name: str) -> list[Any]:
         raise InvalidArgument(f"{name} is a {type(given).__name__}, expected ids and vectors")
     if hasattr(given, "__array__"):
         array = np.asarray(given)
+        if array.ndim == 0:
+            return [array.item()]
         return [array] if array.ndim == 1 and array.dtype.kind == "f" else list(array)
     examples = list(given)
     # Numbers with a fraction among them are one vector: no float is an id.

@@ -140,6 +140,12 @@ def _polars_column(column: Any, *, is_vector: bool) -> Sequence[Any]:
     if is_vector and column.null_count() == 0 and hasattr(column.dtype, "shape"):
         rows: Sequence[Any] = column.to_numpy()  # an Array of fixed width
         return rows
+    if (
+        getattr(column.dtype, "time_unit", None) == "ns"
+        and hasattr(column.dtype, "time_zone")
+        and (column.dt.nanosecond() % 1000 != 0).any()
+    ):
+        return _present(list(column.to_numpy()))  # in UTC: a datetime has no nanoseconds
     return _present(column.to_list())
 
 

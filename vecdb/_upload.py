@@ -104,7 +104,7 @@ def _transformed(data: Any, names: Columns, transform: Callable[[Any], Any] | No
     """
     if isinstance(data, Point) or is_table(data):
         items: Iterable[Any] = [data]
-    elif isinstance(data, (str, bytes, Mapping, Node)) or not isinstance(data, Iterable):
+    elif isinstance(data, (str, bytes, Mapping, Node)) or not isinstance(data, Iterable) or getattr(data, "ndim", 1) == 0:
         raise InvalidArgument(f"data is a {type(data).__name__}, expected Points, tuples, dicts, a table, or an iterable of these")
     else:
         items = data

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vecdb import _convert as convert
+from vecdb._arguments import items
 from vecdb._handle import Held
 from vecdb._query import FilterLike
 from vecdb._resolve import Known, Resolved, resolve_delete, resolve_payloads, resolve_update, resolve_upsert
@@ -87,9 +88,9 @@ class Writing(Held):
         >>> len(points)
         1
         """
-        if not isinstance(points, (Point, Iterable)):
+        given = [points] if isinstance(points, Point) else items(points)
+        if given is None:
             raise InvalidArgument(f"points are a {type(points).__name__}, expected an iterable of vecdb.Point")
-        given = [points] if isinstance(points, Point) else list(points)
         for row, point in enumerate(given):
             if not isinstance(point, Point):
                 raise InvalidArgument(f"points[{row}] is a {type(point).__name__}, expected a vecdb.Point")
@@ -161,7 +162,7 @@ class Writing(Held):
         (1, {'n': 1})
         """
         self._handle.check_writable()
-        given = [keys] if isinstance(keys, str) else list(keys) if isinstance(keys, Iterable) and not isinstance(keys, Mapping) else None
+        given = [keys] if isinstance(keys, str) else items(keys)
         if given is None or not all(isinstance(key, str) for key in given):
             raise InvalidArgument(f"keys are {keys!r}, expected a str or several")
         gone = frozenset(given)

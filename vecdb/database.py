@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from vecdb import _convert as convert
 from vecdb import _registry
+from vecdb._arguments import is_one_of
 from vecdb._assemble import all_field_options, check_agreement, thread_count
 from vecdb._backing_up import backup
 from vecdb._live import LiveDatabase, OpenCollection, check_name
@@ -114,7 +115,7 @@ class Database:
         }
         self._check()
         with self._live.lock:
-            if name in self._live.names():
+            if isinstance(name, str) and name in self._live.names():
                 found = self[name]
                 check_agreement(name, found.vectors, given, vectors)
                 return found
@@ -156,7 +157,7 @@ class Database:
         Return whether there is a collection of this name.
         """
         self._check()
-        return name in self._live.names()
+        return isinstance(name, str) and name in self._live.names()
 
     def __iter__(self) -> Iterator[str]:
         """
@@ -356,11 +357,12 @@ def open(
     ...     len(db)
     0
     """
-    if mode not in ("a", "r", "x"):
+    if not is_one_of(mode, ("a", "r", "x")):
         raise InvalidArgument(f"mode is {mode!r}, expected 'a', 'r' or 'x'")
-    if durability not in (None, "fsync", "os"):
+    if durability is not None and not is_one_of(durability, ("fsync", "os")):
         raise InvalidArgument(f"durability is {durability!r}, expected 'fsync' or 'os'")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+    seconds = convert.number(timeout, "timeout")
+    if seconds < 0:
         raise InvalidArgument(f"timeout is {timeout!r}, expected seconds from 0")
     checked, salvaged = convert.flag(verify, "verify"), convert.flag(salvage, "salvage")
     if salvaged and mode != "a":
@@ -369,5 +371,5 @@ def open(
     where = _as_path(path, "path")
     if os.fspath(path) == MEMORY:
         return Database(_registry.attach_memory(threads=count), mode)
-    live = _registry.attach(where, mode=mode, durability=durability, timeout=timeout, threads=count, verify=checked, salvage=salvaged)
+    live = _registry.attach(where, mode=mode, durability=durability, timeout=seconds, threads=count, verify=checked, salvage=salvaged)
     return Database(live, mode)

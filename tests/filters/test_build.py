@@ -180,6 +180,7 @@ def test_numpy_values_datetimes_and_uuids_are_taken_as_their_kind():
     day = datetime(2024, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     assert (F("a") < "2024-01-01T10:00:00Z") == (F("a") < day) == (F("a") < np.datetime64("2024-01-01T10:00:00"))
     assert (F("a") < "2024-01-01") == (F("a") < date(2024, 1, 1)) == (F("a") < datetime(2024, 1, 1))
+    assert (F("a") < "2024-01-01") == (F("a") < np.datetime64("2024")) == (F("a") < np.datetime64("2024-01-01T00"))
     assert "2024-01-01T10:00:00+00:00" == (F("a") < day).to_dict()["range"]["lt"]
 
 

@@ -219,7 +219,8 @@ class F(_Comparable):
 
         Rings are closed: the last point is the first.
         """
-        return self._condition("geo_polygon", {"exterior": _ring(exterior), "interiors": [_ring(ring) for ring in interiors]})
+        rings = [_ring(ring) for ring in items(interiors, "geo_polygon.interiors", "a list of rings")]
+        return self._condition("geo_polygon", {"exterior": _ring(exterior), "interiors": rings})
 
     @property
     def count(self) -> Count:

@@ -83,6 +83,8 @@ def items(value: object, path: str, expected: str) -> list[Any]:
     """
     if isinstance(value, (str, bytes, bytearray, Mapping, Node)) or not isinstance(value, Iterable):
         raise wrong(path, expected, value)
+    if getattr(value, "ndim", 1) > 1:  # a table would give the names of its columns
+        raise wrong(path, expected, value)
     try:
         return list(value)
     except TypeError:  # an array without dimensions is iterable by its type only
@@ -122,7 +124,7 @@ def is_integer(value: object) -> bool:
     """
     Return whether a value is an int; a bool is not.
     """
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def integer(value: Any, path: str, expected: str = "an int") -> int:
@@ -189,6 +191,8 @@ def time_or_number(value: Any, path: str) -> Time | int | float:
     Return a bound of a range.
     """
     expected = "a number or an RFC 3339 time"
+    if isinstance(value, datetime) and value != value:  # pandas.NaT
+        raise wrong(path, expected, value)
     if isinstance(value, datetime) and value.utcoffset() is not None:
         try:
             text = value.astimezone(timezone.utc).isoformat()
@@ -197,7 +201,8 @@ def time_or_number(value: Any, path: str) -> Time | int | float:
     elif isinstance(value, date):
         text = value.isoformat()
     elif isinstance(value, np.datetime64):
-        text = str(value)
+        coarse = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "h")  # whose text is no RFC 3339
+        text = str(value.astype("datetime64[s]") if coarse else value)
     elif isinstance(value, str):
         text = str.__str__(value)
     else:
