@@ -106,16 +106,27 @@ class NearestNodes {
   }
 
  private:
+  // Before all that are as near. What a binary search would branch on, or wait for, no CPU foresees: so of up to kFew entries every
+  // kStride-th is looked at, then all between two of them, in loops that do not end early.
   std::size_t place_of(float distance) const {
     std::size_t first = 0;
-    for (std::size_t count = size_; count > 0;) {
+    std::size_t count = size_;
+    while (count > kFew) {
       const std::size_t half = count / 2;
-      const bool is_before = entries_[first + half].distance < distance;
-      first = is_before ? first + half + 1 : first;
-      count = is_before ? count - half - 1 : half;
+      if (entries_[first + half].distance < distance) first += half;
+      count -= half;
     }
-    return first;
+    const Scored* const entries = entries_.data() + first;
+    std::size_t strides = 0;
+    for (std::size_t i = kStride; i <= count; i += kStride) strides += entries[i - 1].distance < distance ? 1 : 0;
+    std::size_t place = strides * kStride;
+    const std::size_t end = std::min(count, place + kStride - 1);
+    for (std::size_t i = strides * kStride; i < end; ++i) place += entries[i].distance < distance ? 1 : 0;
+    return first + place;
   }
+
+  static constexpr std::size_t kStride = 16;
+  static constexpr std::size_t kFew = 512;
 
   std::vector<Scored> entries_;  // one more than can be kept, so that the farthest has somewhere to go
   std::vector<std::uint8_t> is_expanded_;
