@@ -176,6 +176,13 @@ READS: dict[str, tuple[Call, type[Exception], str]] = {
     "a wait for no time": (lambda p: p.wait_indexed(float("nan")), InvalidArgument, "timeout is nan"),
     "a wait that is no number": (lambda p: p.wait_indexed("long"), InvalidArgument, "timeout is 'long'"),  # type: ignore[arg-type]
     "a name of a vector that is none": (lambda p: p.search(GOOD[0], using="title"), InvalidArgument, "title"),
+    "with_payload of an unknown word": (lambda p: p.search(GOOD[0], with_payload={"only": ["n"]}), InvalidArgument, "exclude"),
+    "with_payload that is one key": (lambda p: p.search(GOOD[0], with_payload={"exclude": "n"}), InvalidArgument, "with_payload.*exclude"),
+    "with_payload of two words": (
+        lambda p: p.search(GOOD[0], with_payload={"include": ["a"], "exclude": ["b"]}),
+        InvalidArgument,
+        "with_payload.*exclude",
+    ),
     "with_payload of numbers": (lambda p: p.search(GOOD[0], with_payload=[1]), InvalidArgument, "with_payload"),  # type: ignore[list-item]
     "an unknown clause": (lambda p: p.search(GOOD[0], filter={"shall": []}), InvalidFilter, "shall"),
     "an unknown predicate": (lambda p: p.count({"must": [{"key": "n", "matches": 1}]}), InvalidFilter, r"must\[0\]"),

@@ -164,6 +164,12 @@ def test_payload_and_vectors_are_given_as_asked(points: Collection) -> None:
     assert points.search([1, 0, 0, 0])[0].payload == {"x": 1, "y": 2}
     assert points.search([1, 0, 0, 0], with_payload=False)[0].payload is None
     assert points.search([1, 0, 0, 0], with_payload=["y", "absent"])[0].payload == {"y": 2}
+    assert points.search([1, 0, 0, 0], with_payload={"include": ["y", "absent"]})[0].payload == {"y": 2}
+    assert points.search([1, 0, 0, 0], with_payload={"exclude": ["y", "absent"]})[0].payload == {"x": 1}
+    for strategy in ("average_vector", "best_score"):
+        assert points.recommend([[1, 0, 0, 0]], strategy=strategy, with_payload={"exclude": ["y"]})[0].payload == {"x": 1}
+        assert points.recommend([[1, 0, 0, 0]], strategy=strategy, with_payload=False)[0].payload is None
+    assert points.search([1, 0, 0, 0], with_payload=[])[0].payload == {}
     assert points.search([1, 0, 0, 0])[0].vector is None
     assert points.search([1, 0, 0, 0], with_vectors=True)[0].vector.tolist() == [1, 0, 0, 0]
 

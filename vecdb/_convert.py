@@ -366,9 +366,7 @@ def flag(value: object, name: str) -> bool:
     >>> flag(np.True_, "exact")
     True
     """
-    if value is True or value is False:
-        return value
-    if not isinstance(value, np.bool_):
+    if not isinstance(value, (bool, np.bool_)):
         raise InvalidArgument(f"{name} is {value!r}, expected True or False")
     return bool(value)
 

@@ -6,7 +6,6 @@ Arguments are checked here; `_recommend` and `_groups` do the work. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -17,10 +16,11 @@ from vecdb._arguments import is_one_of
 from vecdb._convert import as_queries, flag, number, whole
 from vecdb._groups import keys_of_groups, search_groups
 from vecdb._indexing import as_key
+from vecdb._payload_choice import WithPayload, payload_choice
 from vecdb._query import FilterLike
 from vecdb._recommend import Examples, as_examples, average_query, best_score, gather
 from vecdb._results import keep_by_threshold, ranked_hits
-from vecdb._searching import MAX_K, Searching, beam, payload_columns
+from vecdb._searching import MAX_K, Searching, beam
 from vecdb.errors import InvalidArgument, NotFound
 from vecdb.filters import F, Node, parse
 from vecdb.storage.framing import FieldSpec
@@ -46,7 +46,7 @@ class Exploring(Searching):
         exact: bool = False,
         score_threshold: float | None = None,
         offset: int = 0,
-        with_payload: bool | Sequence[str] = True,
+        with_payload: WithPayload = True,
         with_vectors: bool = False,
         using: str | None = None,
     ) -> Hits:
@@ -87,7 +87,7 @@ class Exploring(Searching):
         if not len(examples.positive) + len(examples.negative):
             raise InvalidArgument("positive and negative are empty: expected at least one example")
         skipped = whole(offset, "offset", 0, MAX_K)
-        columns = payload_columns(with_payload)
+        chosen = payload_choice(with_payload)
         threshold = None if score_threshold is None else number(score_threshold, "score_threshold")
         ranked = best_score(
             self._state,
@@ -100,8 +100,7 @@ class Exploring(Searching):
             exact=flag(exact, "exact"),
         )
         rows = self._fields.read(ranked.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
-        shown = columns is not None or bool(with_payload)
-        hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads if shown else None, columns, rows)
+        hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads, chosen, rows)
         return keep_by_threshold(Hits(hits[skipped:]), threshold, "dot")
 
     def _recommended_by_average(self, query: NDArray[np.float32], k: int, **options: Any) -> Hits:
@@ -144,7 +143,7 @@ class Exploring(Searching):
         exact: bool = False,
         score_threshold: float | None = None,
         offset: int = 0,
-        with_payload: bool | Sequence[str] = True,
+        with_payload: WithPayload = True,
         with_vectors: bool = False,
         using: str | None = None,
     ) -> list[Group]:
@@ -170,7 +169,7 @@ class Exploring(Searching):
         skipped = whole(offset, "offset", 0, MAX_K)
         key, node = as_key(group_by), parse(filter)
 
-        def found(node: Node, k: int, *, payload: bool | Sequence[str], vectors: bool) -> Hits:
+        def found(node: Node, k: int, *, payload: WithPayload, vectors: bool) -> Hits:
             hits: Hits = self.search(
                 rows[0],
                 k,
@@ -185,7 +184,7 @@ class Exploring(Searching):
             return hits
 
         # Checked here too: without a group nothing is searched.
-        payload_columns(with_payload)
+        payload_choice(with_payload)
         _ = beam(ef), flag(exact, "exact"), flag(with_vectors, "with_vectors")
         if score_threshold is not None:
             number(score_threshold, "score_threshold")

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecdb._payload_choice import EVERYTHING, PayloadChoice
 from vecdb.index import SearchResult
 from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload, decode_payloads
 from vecdb.types import Hit, Hits, Payload, PointId
 
 
-def as_hits(
-    result: SearchResult, raws: Mapping[int, bytes], columns: frozenset[str] | None, vectors: Sequence[Sequence[Any]] | None
-) -> list[Hits]:
+def as_hits(result: SearchResult, raws: Mapping[int, bytes], chosen: PayloadChoice, vectors: Sequence[Sequence[Any]] | None) -> list[Hits]:
     """
     Return the hits of each query; each hit gets a payload of its own.
     """
@@ -34,8 +33,8 @@ def as_hits(
         payloads: list[Payload] | list[None] = [None] * len(some)
         if raws:
             payloads = decode_payloads([raws[offset] for offset in places[: len(some)]])
-            if columns is not None:
-                payloads = [_part(payload, columns) for payload in payloads]
+            if chosen is not EVERYTHING:
+                payloads = [chosen.of(payload) for payload in payloads]
         if vectors is None:
             hits.append(Hits(map(Hit, some, values, payloads)))
         else:
@@ -46,26 +45,22 @@ def as_hits(
 def ranked_hits(
     ids: Sequence[PointId],
     scores: Sequence[float],
-    raws: Sequence[bytes | None] | None,
-    columns: frozenset[str] | None,
+    raws: Sequence[bytes | None],
+    chosen: PayloadChoice | None,
     vectors: Sequence[Any] | None,
 ) -> Hits:
     """
-    Return the hits of a ranking that was made outside of the core; raws None means no payloads.
+    Return the hits of a ranking that was made outside of the core.
     """
     return Hits(
         Hit(
             one,
             scores[row],
-            None if raws is None else _part(decode_payload(raws[row] or EMPTY_PAYLOAD), columns),
+            None if chosen is None else chosen.of(decode_payload(raws[row] or EMPTY_PAYLOAD)),
             None if vectors is None else vectors[row],
         )
         for row, one in enumerate(ids)
     )
-
-
-def _part(payload: Payload, columns: frozenset[str] | None) -> Payload:
-    return payload if columns is None else {key: value for key, value in payload.items() if key in columns}
 
 
 def keep_by_threshold(hits: Hits, threshold: float | None, metric: str) -> Hits:

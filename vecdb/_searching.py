@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from vecdb import _convert as convert
 from vecdb._convert import flag, number, whole
 from vecdb._handle import Held
+from vecdb._payload_choice import EVERYTHING, WithPayload, payload_choice
 from vecdb._query import FilterLike
 from vecdb._results import as_arrays, as_hits, keep_by_threshold
 from vecdb.errors import InvalidArgument
@@ -42,7 +43,7 @@ class Searching(Held):
         exact: bool = ...,
         score_threshold: float | None = ...,
         offset: int = ...,
-        with_payload: bool | Sequence[str] = ...,
+        with_payload: WithPayload = ...,
         with_vectors: bool = ...,
         using: str | None = ...,
     ) -> Hits: ...
@@ -58,7 +59,7 @@ class Searching(Held):
         exact: bool = ...,
         score_threshold: float | None = ...,
         offset: int = ...,
-        with_payload: bool | Sequence[str] = ...,
+        with_payload: WithPayload = ...,
         with_vectors: bool = ...,
         using: str | None = ...,
     ) -> list[Hits]: ...
@@ -74,7 +75,7 @@ class Searching(Held):
         exact: bool = ...,
         score_threshold: float | None = ...,
         offset: int = ...,
-        with_payload: bool | Sequence[str] = ...,
+        with_payload: WithPayload = ...,
         with_vectors: bool = ...,
         using: str | None = ...,
     ) -> Any: ...
@@ -89,7 +90,7 @@ class Searching(Held):
         exact: bool = False,
         score_threshold: float | None = None,
         offset: int = 0,
-        with_payload: bool | Sequence[str] = True,
+        with_payload: WithPayload = True,
         with_vectors: bool = False,
         using: str | None = None,
     ) -> Any:
@@ -99,7 +100,8 @@ class Searching(Held):
         Without threshold and offset there are exactly min(k, points that match and have a vector) hits, best first; equal scores by
         ascending id. `filter`: a dict in the grammar or what `F` builds; with 2-D queries also a list, one a query. `ef`: beam width,
         chosen for recall >= 0.95 when None. `exact=True`: the true nearest. `score_threshold` keeps scores at least as good. `offset`
-        skips that many after ranking. `with_payload`: True, False or a list of keys. Raises InvalidArgument, InvalidFilter.
+        skips that many after ranking. `with_payload`: True, False, a list of keys, or {"exclude": keys} for all others. Raises
+        InvalidArgument, InvalidFilter.
 
         >>> import vecdb
         >>> from vecdb import F
@@ -112,7 +114,7 @@ class Searching(Held):
         rows, single = convert.as_queries(query, dim=spec.dim, metric=spec.metric)
         wanted = whole(k, "k", 1, MAX_K)
         skipped = whole(offset, "offset", 0, MAX_K)
-        columns = payload_columns(with_payload)
+        chosen = payload_choice(with_payload)
         threshold = None if score_threshold is None else number(score_threshold, "score_threshold")
         with_rows = flag(with_vectors, "with_vectors")
         answers: dict[int, Hits] = {}
@@ -124,10 +126,10 @@ class Searching(Held):
                 one_filter,
                 ef,
                 exact=exact,
-                with_payload=columns is not None or bool(with_payload),
+                with_payload=chosen is not None,
             )
             vectors = self._vectors_of(result) if with_rows else None
-            for place, hits in zip(places, as_hits(result, raws, columns, vectors), strict=True):
+            for place, hits in zip(places, as_hits(result, raws, chosen or EVERYTHING, vectors), strict=True):
                 answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
@@ -236,14 +238,3 @@ def beam(ef: object) -> int:
     Return a beam width as the core takes it, 0 for None.
     """
     return 0 if ef is None else whole(ef, "ef", 1, MAX_K)
-
-
-def payload_columns(with_payload: object) -> frozenset[str] | None:
-    """
-    Return the keys to keep, None for all (or, when with_payload is false, for no payload).
-    """
-    if isinstance(with_payload, (bool, np.bool_)):
-        return None
-    if isinstance(with_payload, str) or not isinstance(with_payload, Sequence) or not all(isinstance(key, str) for key in with_payload):
-        raise InvalidArgument(f"with_payload is {with_payload!r}, expected True, False or a list of keys")
-    return frozenset(with_payload)
