@@ -258,9 +258,9 @@ class Queries:
         exact: bool,
         threads: int,
         with_payload: bool,
-    ) -> tuple[SearchResult, dict[int, bytes]]:
+    ) -> tuple[SearchResult, list[int], list[bytes | None]]:
         """
-        Return the hits of every query under one filter, and the encoded payloads by offset when asked for.
+        Return the hits of every query under one filter, and, when asked for, their offsets, each once, with the encoded payloads.
         """
 
         def read(program: NDArray[np.uint64]) -> tuple[SearchResult, list[int], list[bytes | None]]:
@@ -275,14 +275,13 @@ class Queries:
             return result, offsets, contents.points.payloads_of(offsets) if offsets else []
 
         # Ids and scores come with the search itself, so that without payloads nothing can have changed in between.
-        result, offsets, raws = self.with_program(filter, read, lambda found: found[1])
-        # A tombstone among the hits (None) means that a write crossed the read, which was then repeated.
-        return result, {offset: raw for offset, raw in zip(offsets, raws, strict=True) if raw is not None}
+        # A tombstone among the hits (a payload that is None) means that a write crossed the read, which is then repeated.
+        return self.with_program(filter, read, lambda found: found[1])
 
 
 def hit_offsets(result: SearchResult) -> list[int]:
     """
-    Return the offsets of all hits of a batch, each once.
+    Return the offsets of all hits of a batch, each once; of one query in the order of its hits.
     """
     if len(result.counts) == 1:
         found = result.offsets[0, : int(result.counts[0])]

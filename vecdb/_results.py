@@ -4,8 +4,8 @@ Results: what the core found becomes Hits, or arrays. Pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +16,31 @@ from vecdb.storage.codec import EMPTY_PAYLOAD, decode_payload, decode_payloads
 from vecdb.types import Hit, Hits, Payload, PointId
 
 
-def as_hits(result: SearchResult, raws: Mapping[int, bytes], chosen: PayloadChoice, vectors: Sequence[Sequence[Any]] | None) -> list[Hits]:
+def as_hits(
+    result: SearchResult,
+    offsets: Sequence[int],
+    raws: Sequence[bytes | None],
+    chosen: PayloadChoice,
+    vectors: Sequence[Sequence[Any]] | None,
+) -> list[Hits]:
     """
-    Return the hits of each query; each hit gets a payload of its own.
+    Return the hits of each query; each hit gets a payload of its own. `raws` are the encoded payloads of `offsets`, of one query those of
+    its hits in order; without any, hits have none.
     """
     counts: list[int] = result.counts.tolist()
     most = max(counts, default=0)
-    offsets, scores, ids, kinds = result.offsets, result.scores, result.ids, result.kinds
-    if most < offsets.shape[1]:
-        offsets, scores, ids, kinds = offsets[:, :most], scores[:, :most], ids[:, :most], kinds[:, :most]
+    scores, ids, kinds = result.scores, result.ids, result.kinds
+    if most < ids.shape[1]:
+        scores, ids, kinds = scores[:, :most], ids[:, :most], kinds[:, :most]
     found = zip(result.core.decode_ids(ids, kinds, counts), scores.tolist(), strict=True)
     if not raws and vectors is None:
         return [Hits(map(Hit, some, values)) for some, values in found]
+    encoded = _by_query(result, counts, offsets, raws) if raws else []
     hits = []
-    for query, ((some, values), places) in enumerate(zip(found, offsets.tolist(), strict=True)):
+    for query, (some, values) in enumerate(found):
         payloads: list[Payload] | list[None] = [None] * len(some)
         if raws:
-            payloads = decode_payloads([raws[offset] for offset in places[: len(some)]])
+            payloads = decode_payloads(encoded[query])
             if chosen is not EVERYTHING:
                 payloads = [chosen.of(payload) for payload in payloads]
         if vectors is None:
@@ -40,6 +48,14 @@ def as_hits(result: SearchResult, raws: Mapping[int, bytes], chosen: PayloadChoi
         else:
             hits.append(Hits(map(Hit, some, values, payloads, vectors[query])))
     return hits
+
+
+def _by_query(result: SearchResult, counts: Sequence[int], offsets: Sequence[int], raws: Sequence[bytes | None]) -> list[Sequence[bytes]]:
+    given = cast("Sequence[bytes]", raws)  # of hits, which live
+    if len(counts) == 1:
+        return [given]
+    by_offset = dict(zip(offsets, given, strict=True))
+    return [[by_offset[offset] for offset in places[:count]] for places, count in zip(result.offsets.tolist(), counts, strict=True)]
 
 
 def ranked_hits(

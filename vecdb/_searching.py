@@ -119,7 +119,7 @@ class Searching(Held):
         with_rows = flag(with_vectors, "with_vectors")
         answers: dict[int, Hits] = {}
         for places, one_filter in self._by_filter(len(rows), filter):
-            result, raws = self._nearest(
+            result, offsets, raws = self._nearest(
                 spec,
                 picked(rows, places),
                 wanted + skipped,
@@ -129,7 +129,8 @@ class Searching(Held):
                 with_payload=chosen is not None,
             )
             vectors = self._vectors_of(result) if with_rows else None
-            for place, hits in zip(places, as_hits(result, raws, chosen or EVERYTHING, vectors), strict=True):
+            found = as_hits(result, offsets, raws, chosen or EVERYTHING, vectors)
+            for place, hits in zip(places, found, strict=True):
                 answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 

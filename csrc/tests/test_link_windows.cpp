@@ -150,7 +150,7 @@ TEST(an_area_that_searches_ask_for_often_gets_links_of_its_cell) {
   index->link_column(0, kPlaces, 8);
   for (int i = 0; i < 8; ++i) search(*index, row_of(queries, static_cast<Offset>(i)), kWide, circle);
   CHECK(index->indexer().wait(seconds(300)));
-  CHECK_EQUAL(2U, linked(*index));
+  CHECK(linked(*index) >= 2U);  // a second cell for it may seem worth it, too, where scans are slow
   CHECK(walks_links(*index, circle));
   CHECK(share_found(*index, queries, circle) > 0.9);
 }

@@ -119,6 +119,7 @@ class Filter(Node):
     min_should: MinShould | None = None
     levels: int = field(init=False, compare=False, default=0)
     nodes: int = field(init=False, compare=False, default=0)
+    hashed: int = field(init=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         """
@@ -127,6 +128,19 @@ class Filter(Node):
         depth, size = measure(self.children())
         object.__setattr__(self, "levels", depth)
         object.__setattr__(self, "nodes", size)
+        object.__setattr__(self, "hashed", hash((self.must, self.should, self.must_not, self.min_should)))
+
+    def __hash__(self) -> int:
+        """
+        Return what was reckoned once: each search looks a filter up several times.
+        """
+        return self.hashed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """
+        Pickle without the hash, which is another one in each process.
+        """
+        return Filter, (self.must, self.should, self.must_not, self.min_should)
 
     @property
     def depth(self) -> int:

@@ -156,7 +156,8 @@ class Snapshot:
         """
         where = self._where(b"payloads")
         wanted = list(map(key_u32.pack, offsets))
-        keys, values = _columns(self._get_many(b"payloads", wanted))
+        entries = self._get_many(b"payloads", wanted)
+        keys, values = zip(*entries, strict=True) if entries else ((), ())
         contents = unseal_each(keys, values, where)
         if len(contents) == len(wanted):
             return [*contents]
@@ -309,10 +310,6 @@ class Snapshot:
         with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
             if cursor.set_range(start):
                 yield from cursor.iternext(keys=True, values=True)
-
-
-def _columns(entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes]]:
-    return [key for key, _ in entries], [value for _, value in entries]
 
 
 @lru_cache(maxsize=64)
