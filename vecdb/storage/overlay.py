@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from vecdb.storage.points_write import Frozen, RowsFrozen
 from vecdb.storage.view import DiskView, from_key, overruled
 
 _Entry = tuple[bytes, PointId, int]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class Snapshots(Protocol):
@@ -123,17 +125,9 @@ class Overlay:
         """
         Return each id's offset; None where there is no such point.
         """
-        missing: list[PointId] = []
         found: dict[PointId, int] = {}
         with self._lock:
-            upper = [table.ids for table in self._tables()]
-            for point_id in ids:
-                for table in upper:
-                    if point_id in table:
-                        found[point_id] = table[point_id]
-                        break
-                else:
-                    missing.append(point_id)
+            missing = _looked_up(ids, [table.ids for table in self._tables()], found)
             base, last = self.base, self._last_int
             if last is not None:
                 missing = [point_id for point_id in missing if isinstance(point_id, str) or point_id <= last]
@@ -204,18 +198,18 @@ class Overlay:
         return [self._active] if self._frozen is None else [self._active, self._frozen]
 
 
-def _looked_up(offsets: Sequence[int], tables: Sequence[Mapping[int, bytes | None]], found: dict[int, bytes | None]) -> list[int]:
+def _looked_up(keys: Sequence[_Key], tables: Sequence[Mapping[_Key, _Value]], found: dict[_Key, _Value]) -> list[_Key]:
     """
-    Enter what the first of the tables that knows an offset has for it, and return the offsets that none knows.
+    Enter what the first of the tables that knows a key has for it, and return the keys that none knows.
     """
-    missing: list[int] = []
-    for offset in offsets:
+    missing: list[_Key] = []
+    for key in keys:
         for table in tables:
-            if offset in table:
-                found[offset] = table[offset]
+            if key in table:
+                found[key] = table[key]
                 break
         else:
-            missing.append(offset)
+            missing.append(key)
     return missing
 
 
