@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "coding.hpp"
 #include "crc32c.hpp"
 #include "distance.hpp"
 #include "guarded.hpp"
@@ -27,7 +28,7 @@ extern "C" {
 
 const char* vecdb_last_error(void) { return vecdb::last_error; }
 
-uint32_t vecdb_abi_version(void) { return 6; }
+uint32_t vecdb_abi_version(void) { return 7; }
 
 const char* vecdb_kernels(void) {
   static const std::string names = std::string(vecdb::kernels().name) + " " + vecdb::crc32c_implementations().back().name;
@@ -36,20 +37,22 @@ const char* vecdb_kernels(void) {
 
 uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size) { return vecdb::crc32c(crc, data, size); }
 
-vecdb_status vecdb_crc32c_each(const void* data, uint64_t size, const uint64_t* sizes, uint64_t count, uint32_t* out_crcs) {
-  return vecdb::guarded([&] {
-    const auto* bytes = static_cast<const unsigned char*>(data);
-    if ((bytes == nullptr && size > 0) || ((sizes == nullptr || out_crcs == nullptr) && count > 0)) {
-      throw vecdb::Error(vecdb::Code::invalid_argument, "data, sizes or out_crcs is NULL");
-    }
-    uint64_t begin = 0;
-    for (uint64_t i = 0; i < count; ++i) {
-      if (sizes[i] > size - begin) throw vecdb::Error(vecdb::Code::invalid_argument, "the pieces are longer than the data");
-      out_crcs[i] = vecdb::crc32c(0, bytes + begin, sizes[i]);
-      begin += sizes[i];
-    }
-    if (begin != size) throw vecdb::Error(vecdb::Code::invalid_argument, "the pieces are shorter than the data");
-  });
+uint64_t vecdb_count_sealed(const void* data, uint64_t size, const void* sizes, uint64_t count) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  const auto* lengths = static_cast<const unsigned char*>(sizes);
+  constexpr uint64_t kSeal = sizeof(uint32_t);
+  for (uint64_t i = 0; i < count; ++i) {
+    uint32_t length[2];
+    std::memcpy(length, lengths + i * sizeof(length), sizeof(length));
+    const uint64_t key = length[0];
+    const uint64_t value = length[1];
+    if (value < kSeal || key + value > size) return i;
+    const uint32_t crc = vecdb::crc32c(vecdb::crc32c(0, bytes, key), bytes + key + kSeal, value - kSeal);
+    if (std::memcmp(bytes + key, &crc, kSeal) != 0) return i;
+    bytes += key + value;
+    size -= key + value;
+  }
+  return count;
 }
 
 uint32_t vecdb_rows_per_block(uint32_t dim) { return vecdb::rows_per_block(dim); }

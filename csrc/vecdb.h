@@ -42,8 +42,9 @@ const char* vecdb_kernels(void);
 /* CRC32C (Castagnoli) of data, continuing from crc; start with 0. */
 uint32_t vecdb_crc32c(uint32_t crc, const void* data, uint64_t size);
 
-/* CRC32C of each of count pieces that lie one behind the other in data. The sizes must add up to size. */
-vecdb_status vecdb_crc32c_each(const void* data, uint64_t size, const uint64_t* sizes, uint64_t count, uint32_t* out_crcs);
+/* How many of the first of count entries hold. Each lies in data as a key and a value, which begins with the CRC32C of the key and the rest
+ * of the value; sizes has the bytes of keys and values, in turn, as uint32_t. */
+uint64_t vecdb_count_sealed(const void* data, uint64_t size, const void* sizes, uint64_t count);
 
 /* ---- filter programs ---------------------------------------------------------------------------------------- *
  * A program is an array of 64-bit words in postfix order, over a stack of sets of offsets. One word names the

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from vecdb._index_entries import IndexChanges
 from vecdb._payload_index import PayloadIndexes
 from vecdb._payload_parts import PayloadParts
-from vecdb.filters import Node, Program
+from vecdb.filters import IndexKey, Node, Program
 from vecdb.index import CoreIndex
 from vecdb.storage.blocks import IdBlock, id_block
 from vecdb.storage.codec import decode_parts, decode_payload
@@ -122,6 +123,17 @@ def _parts(found: Iterable[tuple[int, bytes]], names: tuple[str, ...]) -> Payloa
     return PayloadParts([offset for offset, _ in rows], decode_parts([raw for _, raw in rows], names))
 
 
+class Lowered(NamedTuple):
+    """
+    The program of a filter, the payload indexes that it uses, and the generation of the indexes that it is good for.
+    """
+
+    node: Node
+    wanted: frozenset[IndexKey]
+    generation: int
+    program: Program
+
+
 class Contents:
     """
     The points, core and payload indexes of one generation.
@@ -131,9 +143,13 @@ class Contents:
         self.core = loader.core
         self.points = points
         self.payloads = StoredPayloads(points)
-        self.programs: OrderedDict[Node, tuple[int, Program]] = OrderedDict()
+        self.programs: OrderedDict[Node, Lowered] = OrderedDict()
         """
-        Programs made of filters, and the generation of the indexes they are good for; least recently used first.
+        Programs made of filters; least recently used first.
+        """
+        self.latest: Lowered | None = None
+        """
+        What was used last: callers repeat their filters, and to know one again costs less than to look it up.
         """
         self.wide_ids = loader.wide_ids  # some id, now or once, was a str or did not fit an int64
         self.indexes = PayloadIndexes(

@@ -28,9 +28,8 @@ MAX_DEPTH = 64
 LARGEST_NORM = 1e18
 SMALLEST_COSINE_NORM = 1e-18
 _INTS = (-(2**63), 2**64)  # what a payload can hold: [first, second)
-# Squared lengths that need no closer look, and up to how many rows are worth looking at one by one.
+# Squared lengths that need no closer look.
 _ORDINARY = (1e-30, 1e30)
-_FEW = 4
 
 
 def is_one_id(value: object) -> bool:
@@ -135,7 +134,7 @@ def check_rows(rows: NDArray[np.float32], metric: str, what: str, positions: Seq
     Raise InvalidArgument unless every row is finite, of a usable norm and, under cosine, not zero.
     """
     # vdot, since dot warns where a square overflows.
-    if rows.shape[0] <= _FEW and all(_ORDINARY[0] < float(np.vdot(row, row)) < _ORDINARY[1] for row in rows):
+    if rows.shape[0] == 1 and _ORDINARY[0] < float(np.vdot(rows, rows)) < _ORDINARY[1]:
         return
     squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     low = SMALLEST_COSINE_NORM**2 if metric == "cosine" else 0.0

@@ -4,16 +4,11 @@ CRC32C (Castagnoli), the checksum of every stored byte; computed by the core, in
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import chain
 
 from vecdb._core import ffi, lib
-from vecdb.errors import error_for_status
-
-_FEW = 16  # cost less one by one
-_packers = [struct.Struct(f"<{count}I") for count in range(_FEW + 1)]
 
 
 def crc32c(data: bytes | bytearray | memoryview, value: int = 0) -> int:
@@ -30,25 +25,15 @@ def crc32c(data: bytes | bytearray | memoryview, value: int = 0) -> int:
     return int(lib.vecdb_crc32c(value, view, len(view)))
 
 
-def crc32c_each(pieces: Sequence[bytes]) -> bytes:
+def count_sealed(entries: Sequence[tuple[bytes, bytes]]) -> int:
     """
-    Return the CRC32C of each piece, as u32 little-endian one behind the other; of many, at the price of one call of the core.
+    Return how many of the first entries, (key, value), hold: a value begins with the CRC32C, as u32 little-endian, of its key and its rest.
 
-    >>> crc32c_each([b"123456789", b""]).hex()
-    '839206e300000000'
-    >>> crc32c_each([b"123456789"] * 100) == crc32c_each([b"123456789"]) * 100
-    True
+    >>> value = crc32c(b"ab" + b"cde").to_bytes(4, "little") + b"cde"
+    >>> count_sealed([(b"ab", value), (b"ab", value), (b"a", value)])
+    2
     """
-    count = len(pieces)
-    if count <= _FEW:
-        compute = lib.vecdb_crc32c
-        return _packers[count].pack(*[compute(0, piece, len(piece)) for piece in pieces])
-    sizes = np.fromiter(map(len, pieces), np.uint64, count)
+    pieces = [*chain.from_iterable(entries)]
     data = b"".join(pieces)
-    sums = np.empty(count, np.uint32)
-    status = lib.vecdb_crc32c_each(
-        data, len(data), ffi.from_buffer("uint64_t[]", sizes), count, ffi.from_buffer("uint32_t[]", sums, require_writable=True)
-    )
-    if status != lib.VECDB_OK:
-        raise error_for_status(status, ffi.string(lib.vecdb_last_error()).decode("utf-8", "replace"))
-    return sums.astype("<u4").tobytes()
+    count: int = lib.vecdb_count_sealed(data, len(data), array("I", map(len, pieces)).tobytes(), len(entries))
+    return count

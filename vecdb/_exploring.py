@@ -94,14 +94,15 @@ class Exploring(Searching):
             self._queries,
             examples,
             whole(k, "k", 1, MAX_K) + skipped,
-            filter=node,
+            node=node,
             spec=spec,
             ef=beam(ef),
             exact=flag(exact, "exact"),
         )
         rows = self._fields.read(ranked.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
         hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads, chosen, rows)
-        return keep_by_threshold(Hits(hits[skipped:]), threshold, "dot")
+        kept = Hits(hits[skipped:])
+        return kept if threshold is None else keep_by_threshold(kept, threshold, "dot")
 
     def _recommended_by_average(self, query: NDArray[np.float32], k: int, **options: Any) -> Hits:
         try:

@@ -19,7 +19,10 @@ class Forkable(Protocol):
     What has a use that ends at a fork.
     """
 
-    forked: bool
+    def note_fork(self) -> None:
+        """
+        Take note, in the child, that this is the parent's.
+        """
 
 
 _tracked: weakref.WeakSet[Forkable] = weakref.WeakSet()
@@ -27,14 +30,14 @@ _tracked: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 def track(one: Forkable) -> None:
     """
-    Have `forked` set to True in every child made by fork from now on.
+    Have `note_fork` called in every child made by fork from now on.
     """
     _tracked.add(one)
 
 
 def _after_fork() -> None:
     for one in list(_tracked):
-        one.forked = True
+        one.note_fork()
         # A reference that nothing gives back: at exit the interpreter clears every module, and would finalize the object with it.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 

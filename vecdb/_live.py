@@ -78,14 +78,25 @@ class LiveDatabase:
         self._ticker: BackgroundThread | None = None
         self._closed = False
         self.forked = False
+        # Whether `check` has nothing to raise: what every search asks first.
+        self.is_usable = True
         track(self)
 
     # ---- collections ----
+
+    def note_fork(self) -> None:
+        """
+        Refuse every use from now on: in a child made by fork.
+        """
+        self.forked = True
+        self.is_usable = False
 
     def check(self) -> None:
         """
         Raise unless the database can be used.
         """
+        if self.is_usable:
+            return
         if self.forked:
             raise Forked(f"database {self.path or ':memory:'} was opened before this process was forked: open it again in the child")
         if self._closed:
@@ -320,6 +331,7 @@ class LiveDatabase:
             if self._closed:
                 return
             self._closed = True
+            self.is_usable = False
             failures: list[BaseException] = []
             for opened in self._open.values():
                 try:

@@ -68,7 +68,9 @@ class _InUse:
 
     def __enter__(self) -> None:
         try:
-            self._indexes._pin_complete(self._wanted, self._pinned)
+            missing = self._indexes._pin(self._wanted, self._pinned)
+            if missing:
+                self._indexes._pin_built(missing, self._pinned)
         except BaseException:
             self._indexes._unpin(self._pinned)
             raise
@@ -168,16 +170,14 @@ class PayloadIndexes(IndexTable):
         """
         return _InUse(self, wanted)
 
-    def _pin_complete(self, wanted: Iterable[IndexKey], pinned: list[PayloadIndex]) -> None:
-        missing = self._pin(wanted, pinned)
-        if missing:
-            with self._build_lock:
-                missing = self._pin(missing, pinned)
-                if missing:
-                    self._build(missing)
-                    missing = self._pin(missing, pinned)
-                    assert not missing  # only a build makes room, and one runs at a time
-                    self._make_room()
+    def _pin_built(self, missing: Iterable[IndexKey], pinned: list[PayloadIndex]) -> None:
+        with self._build_lock:
+            wanted = self._pin(missing, pinned)
+            if wanted:
+                self._build(wanted)
+                refused = self._pin(wanted, pinned)
+                assert not refused  # only a build makes room, and one runs at a time
+                self._make_room()
 
     def _unpin(self, pinned: list[PayloadIndex]) -> None:
         with self._pin_lock:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._contents import Contents
+from vecdb._contents import Contents, Lowered
 from vecdb._fields import Fields
 from vecdb._state import CollectionState
 from vecdb.errors import VecdbError
@@ -33,6 +33,7 @@ T = TypeVar("T")
 EVERYTHING: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 _CACHED_PROGRAMS = 256
 _BLOCK = 1024
+_FEW_HITS = 4096  # room that is cheaper than a look at how many points there are
 
 FilterLike = Any  # a dict in the grammar, what F builds, or None
 
@@ -98,14 +99,14 @@ class Queries:
         self._state = state
         self._lock = threading.Lock()
 
-    def with_program(self, filter: FilterLike, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]) -> T:
+    def with_program(self, node: Node, read: Callable[[NDArray[np.uint64]], T], changed: Callable[[T], Iterable[int] | None]) -> T:
         """
         Return read(program) for one state; `changed` names the offsets that the result rests on (None: all).
         """
-        node = parse(filter)
-        wanted = keys(node)
         while True:
             contents = self._state.contents
+            latest = contents.latest
+            wanted = latest.wanted if latest is not None and latest.node is node else keys(node)
             try:
                 if not wanted:
                     return self._of_one_state(contents, node, read, changed)
@@ -168,16 +169,20 @@ class Queries:
 
     def _program(self, contents: Contents, node: Node) -> Program:
         generation = contents.indexes.generation
+        latest = contents.latest
+        if latest is not None and latest.node is node and latest.generation == generation:
+            return latest.program
         programs = contents.programs
         with self._lock:
-            cached = programs.get(node)
-            if cached is not None and cached[0] == generation:
+            found = programs.get(node)
+            if found is not None and found.generation == generation:
                 programs.move_to_end(node)
-                return cached[1]
+                contents.latest = found._replace(node=node)
+                return found.program
         program = lower(node, _Resolver(self._state.fields, contents))
         if not program.state_bound:
             with self._lock:
-                programs[node] = (generation, program)
+                contents.latest = programs[node] = Lowered(node, keys(node), generation, program)
                 programs.move_to_end(node)
                 if len(programs) > _CACHED_PROGRAMS:
                     programs.popitem(last=False)
@@ -187,7 +192,7 @@ class Queries:
         """
         Return the plan of one query under a filter.
         """
-        plan = self.with_program(filter, lambda program: self._state.core.plan(k, field=field, ef=ef, program=program), lambda _: ())
+        plan = self.with_program(parse(filter), lambda program: self._state.core.plan(k, field=field, ef=ef, program=program), lambda _: ())
         share = plan.cardinality / plan.total if plan.total else 0.0
         return Plan(plan.strategy, plan.cardinality, share, plan.ef, plan.tail, plan.cost_exact_ns, plan.cost_graph_ns)
 
@@ -197,9 +202,9 @@ class Queries:
         """
         Return how many points match.
         """
-        return self.with_program(filter, lambda program: self._state.core.count(program)[0], lambda _: ())
+        return self.with_program(parse(filter), lambda program: self._state.core.count(program)[0], lambda _: ())
 
-    def matching_ids(self, filter: FilterLike) -> list[PointId]:
+    def matching_ids(self, node: Node) -> list[PointId]:
         """
         Return the ids of the points that match. The caller holds the write lock and has settled the queue.
         """
@@ -207,7 +212,7 @@ class Queries:
         def read(program: NDArray[np.uint64]) -> list[PointId]:
             return self._state.core.get_ids(self._state.core.select(program)[0])
 
-        return self.with_program(filter, read, lambda _: ())
+        return self.with_program(node, read, lambda _: ())
 
     def terms_at(self, key: KeyPath) -> list[Term]:
         """
@@ -252,7 +257,7 @@ class Queries:
         queries: NDArray[np.float32],
         k: int,
         *,
-        filter: FilterLike,
+        node: Node,
         field: int,
         ef: int,
         exact: bool,
@@ -267,7 +272,7 @@ class Queries:
             contents = self._state.contents
             while True:
                 # No more hits than offsets can come back: a huge k costs no memory, unless points arrive in between.
-                bounded = min(k, max(1, contents.points.next_offset))
+                bounded = k if k * len(queries) <= _FEW_HITS else min(k, max(1, contents.points.next_offset))
                 result = contents.core.search(queries, bounded, field=field, ef=ef, exact=exact, threads=threads, program=program)
                 if bounded == k or result.plan.cardinality <= bounded:
                     break
@@ -276,7 +281,7 @@ class Queries:
 
         # Ids and scores come with the search itself, so that without payloads nothing can have changed in between.
         # A tombstone among the hits (a payload that is None) means that a write crossed the read, which is then repeated.
-        return self.with_program(filter, read, lambda found: found[1])
+        return self.with_program(node, read, lambda found: found[1])
 
 
 def hit_offsets(result: SearchResult) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vecdb._convert import as_id, as_queries, is_one_id
 from vecdb._ordering import id_order
-from vecdb._query import FilterLike, Queries
+from vecdb._query import Queries
 from vecdb._state import CollectionState
 from vecdb.errors import InvalidArgument
 from vecdb.filters import Node, offsets_program
@@ -114,7 +114,7 @@ def average_query(examples: Examples) -> Rows:
 
 
 def best_score(
-    state: CollectionState, queries: Queries, examples: Examples, k: int, *, filter: FilterLike, spec: FieldSpec, ef: int, exact: bool
+    state: CollectionState, queries: Queries, examples: Examples, k: int, *, node: Node, spec: FieldSpec, ef: int, exact: bool
 ) -> Ranked:
     """
     Return the k best candidates by best_score. Without `exact`, those near some positive example are looked at, as long as that decides.
@@ -126,7 +126,7 @@ def best_score(
         offsets, scores = ranking.all(program) if found is None else found
         return _ranked(state, offsets, scores, k)
 
-    return queries.with_program(filter, read, lambda found: found.offsets.tolist())
+    return queries.with_program(node, read, lambda found: found.offsets.tolist())
 
 
 class _BestScore:

@@ -5,7 +5,7 @@ Results: what the core found becomes Hits, or arrays. Pure functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def as_hits(
 
 
 def _by_query(result: SearchResult, counts: Sequence[int], offsets: Sequence[int], raws: Sequence[bytes | None]) -> list[Sequence[bytes]]:
-    given = cast("Sequence[bytes]", raws)  # of hits, which live
+    given: Any = raws  # of hits, which live
     if len(counts) == 1:
         return [given]
     by_offset = dict(zip(offsets, given, strict=True))
@@ -79,12 +79,10 @@ def ranked_hits(
     )
 
 
-def keep_by_threshold(hits: Hits, threshold: float | None, metric: str) -> Hits:
+def keep_by_threshold(hits: Hits, threshold: float, metric: str) -> Hits:
     """
     Return the hits whose score is at least as good as the threshold.
     """
-    if threshold is None:
-        return hits
     if metric == "l2":
         return Hits(hit for hit in hits if hit.score <= threshold)
     return Hits(hit for hit in hits if hit.score >= threshold)

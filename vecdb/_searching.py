@@ -118,12 +118,12 @@ class Searching(Held):
         threshold = None if score_threshold is None else number(score_threshold, "score_threshold")
         with_rows = flag(with_vectors, "with_vectors")
         answers: dict[int, Hits] = {}
-        for places, one_filter in self._by_filter(len(rows), filter):
+        for places, node in self._by_filter(len(rows), filter):
             result, offsets, raws = self._nearest(
                 spec,
                 picked(rows, places),
                 wanted + skipped,
-                one_filter,
+                node,
                 ef,
                 exact=exact,
                 with_payload=chosen is not None,
@@ -131,7 +131,8 @@ class Searching(Held):
             vectors = self._vectors_of(result) if with_rows else None
             found = as_hits(result, offsets, raws, chosen or EVERYTHING, vectors)
             for place, hits in zip(places, found, strict=True):
-                answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
+                kept = Hits(hits[skipped:]) if skipped else hits
+                answers[place] = kept if threshold is None else keep_by_threshold(kept, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
     def knn(
@@ -161,8 +162,8 @@ class Searching(Held):
         rows, _ = convert.as_queries(queries, dim=spec.dim, metric=spec.metric)
         wanted = whole(k, "k", 1, MAX_K)
         results = [
-            (places, self._nearest(spec, picked(rows, places), wanted, one_filter, ef, exact=exact, with_payload=False)[0])
-            for places, one_filter in self._by_filter(len(rows), filter)
+            (places, self._nearest(spec, picked(rows, places), wanted, node, ef, exact=exact, with_payload=False)[0])
+            for places, node in self._by_filter(len(rows), filter)
         ]
         wide = self._state.wide_ids  # asked once, and last: it may become true between two parts
         parts = [
@@ -184,7 +185,7 @@ class Searching(Held):
         self._handle.check()
         return self._fields.using(using)
 
-    def _by_filter(self, count: int, filter: Any) -> Iterable[tuple[list[int], FilterLike]]:
+    def _by_filter(self, count: int, filter: Any) -> Iterable[tuple[list[int], Node]]:
         """
         Return the places of the queries that share a filter: of all of them, or of those with equal filters in a list.
         """
@@ -199,12 +200,12 @@ class Searching(Held):
         return [(some, shared) for shared, some in places.items()]
 
     def _nearest(
-        self, spec: FieldSpec, rows: NDArray[np.float32], k: int, filter: FilterLike, ef: int | None, *, exact: bool, with_payload: bool
+        self, spec: FieldSpec, rows: NDArray[np.float32], k: int, node: Node, ef: int | None, *, exact: bool, with_payload: bool
     ) -> Any:
         return self._queries.nearest(
             rows,
             k,
-            filter=filter,
+            node=node,
             field=spec.number,
             ef=beam(ef),
             exact=flag(exact, "exact"),

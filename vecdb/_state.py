@@ -77,6 +77,8 @@ class CollectionState:
         self._failure: BaseException | None = None
         self._closed = False
         self.forked = False
+        # Whether `check_open` has nothing to raise: what every search asks first.
+        self.is_usable = True
         track(self)
 
     def start(self) -> None:
@@ -111,10 +113,19 @@ class CollectionState:
         """
         return self.contents.wide_ids
 
+    def note_fork(self) -> None:
+        """
+        Refuse every use from now on: in a child made by fork.
+        """
+        self.forked = True
+        self.is_usable = False
+
     def check_open(self) -> None:
         """
         Raise unless the state can be read.
         """
+        if self.is_usable:
+            return
         if self.forked:
             raise Forked(f"collection {self.name!r} was opened before this process was forked: open the database again in the child")
         if self._closed:
@@ -205,6 +216,7 @@ class CollectionState:
                 self.contents.apply(lsn, effects)
             except BaseException as error:
                 self._failure = error
+                self.is_usable = False
                 raise
             self._epoch += 1
 
@@ -326,6 +338,7 @@ class CollectionState:
             if self._closed:
                 return
             self._closed = True
+            self.is_usable = False
         try:
             self.declared.close()
             self.store.close()

@@ -49,6 +49,7 @@ class Database:
         # Giving the handle back when it is collected keeps a forgotten database from holding its files for ever.
         self._release = weakref.finalize(self, _registry.forget, live)
         self._release.atexit = False
+        self._is_closed = False
 
     # ---- collections ----
 
@@ -247,6 +248,7 @@ class Database:
         Traceback (most recent call last):
         vecdb.errors.Closed: this handle on database :memory: is closed: open it again
         """
+        self._is_closed = True
         if self._release.detach() is not None:
             _registry.detach(self._live)
 
@@ -268,7 +270,7 @@ class Database:
         Return path, mode and collections.
         """
         where = str(self._live.path or MEMORY)
-        if not self._release.alive:
+        if self._is_closed:
             return f"<vecdb.Database {where!r}: closed>"
         names = self._live.names()
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
@@ -283,7 +285,7 @@ class Database:
         return open, (str(self._live.path), "r")
 
     def _check(self) -> None:
-        if not self._release.alive:
+        if self._is_closed:
             raise Closed(f"this handle on database {self._live.path or MEMORY} is closed: open it again")
         self._live.check()
 
@@ -300,15 +302,18 @@ class _Handle:
 
     def __init__(self, database: Database, opened: OpenCollection) -> None:
         self._database = database
-        self._opened = opened
+        self._live = database._live
+        self._state = opened.state
 
     def check(self) -> None:
-        self._database._check()
-        self._opened.state.check_open()
+        # One frame where nothing is wrong: every search begins with it.
+        if self._database._is_closed or not self._live.is_usable or not self._state.is_usable:
+            self._database._check()
+            self._state.check_open()
 
     def check_writable(self) -> None:
         self._database._check_writable()
-        self._opened.state.check_writable()
+        self._state.check_writable()
 
     def close(self) -> None:
         """
@@ -316,7 +321,7 @@ class _Handle:
         """
 
     def reduce(self) -> tuple[Any, ...]:
-        return _reopen, (self._database, self._opened.state.name)
+        return _reopen, (self._database, self._state.name)
 
 
 def _reopen(database: Database, name: str) -> Collection:

@@ -55,7 +55,7 @@ ffi: Any = _core.ffi
 lib: Any = _core.lib
 _to = Pointers(ffi)
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 if lib.vecdb_abi_version() != ABI_VERSION:
     raise ImportError(f"vecdb._core has ABI version {lib.vecdb_abi_version()}, expected {ABI_VERSION}: build or install vecdb again")
 

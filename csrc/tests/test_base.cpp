@@ -158,21 +158,30 @@ THREADED_TEST(errors_cross_the_c_interface_as_status_and_message) {
   std::thread([] { CHECK_EQUAL(std::string(""), std::string(vecdb_last_error())); }).join();
   CHECK_EQUAL(VECDB_INTERNAL, guarded([] { throw std::runtime_error(std::string(10000, 'x')); }));
   CHECK_EQUAL(std::size_t{2047}, std::string(vecdb_last_error()).size());
-  CHECK_EQUAL(6U, vecdb_abi_version());
+  CHECK_EQUAL(7U, vecdb_abi_version());
 }
 
-TEST(checksums_of_many_pieces_are_those_of_each) {
-  const std::string data = "123456789abc";
-  const std::uint64_t sizes[] = {9, 0, 3};
-  std::uint32_t crcs[3] = {1, 1, 1};
-  CHECK_EQUAL(VECDB_OK, vecdb_crc32c_each(data.data(), data.size(), sizes, 3, crcs));
-  CHECK_EQUAL(0xE3069283U, crcs[0]);
-  CHECK_EQUAL(0U, crcs[1]);
-  CHECK_EQUAL(vecdb_crc32c(0, "abc", 3), crcs[2]);
-  CHECK_EQUAL(VECDB_OK, vecdb_crc32c_each(nullptr, 0, nullptr, 0, nullptr));
-  CHECK_EQUAL(VECDB_INVALID_ARGUMENT, vecdb_crc32c_each(data.data(), data.size(), sizes, 2, crcs));
-  CHECK_EQUAL(VECDB_INVALID_ARGUMENT, vecdb_crc32c_each(data.data(), 11, sizes, 3, crcs));
-  CHECK_EQUAL(VECDB_INVALID_ARGUMENT, vecdb_crc32c_each(nullptr, 12, sizes, 3, crcs));
+TEST(entries_count_as_far_as_their_checksums_hold) {
+  // Keys "ab" and "", contents "cde" and "".
+  const std::string content = "abcde";
+  std::string data = "ab";
+  const auto seal = [&](std::uint32_t crc) {
+    for (int shift = 0; shift < 32; shift += 8) data += static_cast<char>(crc >> shift);
+  };
+  seal(vecdb_crc32c(0, content.data(), content.size()));
+  data += "cde";
+  seal(0);
+  const std::uint32_t sizes[] = {2, 7, 0, 4};
+  CHECK_EQUAL(2U, vecdb_count_sealed(data.data(), data.size(), sizes, 2));
+  CHECK_EQUAL(0U, vecdb_count_sealed(nullptr, 0, nullptr, 0));
+  CHECK_EQUAL(1U, vecdb_count_sealed(data.data(), data.size() - 1, sizes, 2));
+  const std::uint32_t short_value[] = {2, 7, 0, 3};
+  CHECK_EQUAL(1U, vecdb_count_sealed(data.data(), data.size(), short_value, 2));
+  for (std::size_t byte = 0; byte < 9; ++byte) {
+    std::string damaged = data;
+    damaged[byte] = static_cast<char>(damaged[byte] ^ 1);
+    CHECK_EQUAL(0U, vecdb_count_sealed(damaged.data(), damaged.size(), sizes, 2));
+  }
 }
 
 }  // namespace

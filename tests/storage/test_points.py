@@ -141,11 +141,11 @@ def test_a_value_under_another_key_is_corruption() -> None:
 def test_many_values_are_checked_as_each_is(others: int) -> None:
     keys, contents = [b"a", b"bb", *[b"c"] * others], [b"one", b"", *[b"three"] * others]
     values = [seal(key, content) for key, content in zip(keys, contents, strict=True)]
-    assert contents == unseal_each(keys, values, "here")
-    assert [] == unseal_each([], [], "here")
+    assert contents == unseal_each([*zip(keys, values, strict=True)], "here")
+    assert [] == unseal_each([], "here")
     for wrong in (values[1][:-1], b"", values[0], values[1] + b"x"):
         with pytest.raises(Corruption, match="here, key 6262"):
-            unseal_each(keys, [values[0], wrong, *values[2:]], "here")
+            unseal_each([*zip(keys, [values[0], wrong, *values[2:]], strict=True)], "here")
 
 
 def test_a_checkpoint_can_be_read_back(points: PointsFile) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vecdb._crc import crc32c, crc32c_each
+from vecdb._crc import count_sealed, crc32c
 from vecdb.errors import Corruption
 from vecdb.storage.effects import PointId
 
@@ -69,15 +69,13 @@ def unseal(key: bytes, value: bytes, where: str) -> bytes:
     return content
 
 
-def unseal_each(keys: Sequence[bytes], values: Sequence[bytes], where: str) -> list[bytes]:
+def unseal_each(entries: Sequence[tuple[bytes, bytes]], where: str) -> list[bytes]:
     """
-    Return the contents of several values, quicker than one by one; raises Corruption as `unseal` does.
+    Return the contents of several values, given with their keys, quicker than one by one; raises Corruption as `unseal` does.
     """
-    contents = [value[4:] for value in values]
-    sums = b"".join([value[:4] for value in values])  # of another length where a value has less than 4 bytes
-    if sums != crc32c_each([key + content for key, content in zip(keys, contents, strict=True)]):
-        return [unseal(key, value, where) for key, value in zip(keys, values, strict=True)]
-    return contents
+    if count_sealed(entries) != len(entries):
+        return [unseal(key, value, where) for key, value in entries]
+    return [value[4:] for _, value in entries]
 
 
 def id_key(point_id: PointId) -> bytes:

@@ -148,9 +148,9 @@ class Overlay:
         missing = offsets
         found: dict[int, bytes | None] = {}
         with self._lock:
-            upper = [table.payloads for table in self._tables() if table.payloads]
+            upper = self._active.payloads or self._frozen is not None
             if upper:
-                missing = _looked_up(offsets, upper, found)
+                missing = _looked_up(offsets, [table.payloads for table in self._tables()], found)
             snapshot = self._points.snapshot() if missing else None
         if snapshot is None:
             return list(map(found.get, offsets))

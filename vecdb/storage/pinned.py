@@ -12,11 +12,10 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import lmdb
 
-from vecdb.storage.points_read import Entry, Snapshot
+from vecdb.storage.points_read import Entry, Snapshot, Table
 
 # Entries that a scan reads at a time; others may read in between.
 _PIECE = 1024
@@ -27,7 +26,7 @@ class _SharedSnapshot(Snapshot):
     A snapshot that any thread may read.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool) -> None:
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Table], *, doubted: bool) -> None:
         super().__init__(path, txn, tables, doubted=doubted)
         self._lock = Lock()
 
@@ -70,7 +69,7 @@ class PinnedPoints:
     A state of points.lmdb; `number` is LMDB's number of the transaction that wrote it.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool) -> None:
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Table], *, doubted: bool) -> None:
         self.path = path
         self.number = int(txn.id())
         self._shared = _SharedSnapshot(path, txn, tables, doubted=doubted)

@@ -24,7 +24,7 @@ from vecdb.storage.blocks import seal
 from vecdb.storage.lmdb_errors import MAP_SIZE, MAX_READERS, lmdb_errors, meaning
 from vecdb.storage.page_check import check_pages
 from vecdb.storage.pinned import PinnedPoints
-from vecdb.storage.points_read import Snapshot
+from vecdb.storage.points_read import Snapshot, Table
 
 FILE_NAME = "points.lmdb"
 
@@ -34,11 +34,11 @@ class PointsFile:
     An open points.lmdb; `doubted` when nothing says that its pages are what was written.
     """
 
-    def __init__(self, path: Path, env: lmdb.Environment, tables: Mapping[bytes, Any]) -> None:
+    def __init__(self, path: Path, env: lmdb.Environment, handles: Mapping[bytes, Any]) -> None:
         self.path = path
         self.doubted = False
         self._env = env
-        self._tables = tables
+        self._tables = {name: Table(handle, f"{path}, table {name.decode()}") for name, handle in handles.items()}
 
     @staticmethod
     def create(path: Path, state: BaseState) -> None:
@@ -133,7 +133,7 @@ class PointsFile:
         with lmdb_errors(self.path):
             self._env.reader_check()
             with self._env.begin(write=True) as txn:
-                yield txn, self._tables
+                yield txn, {name: table.handle for name, table in self._tables.items()}
 
     def size(self) -> int:
         """

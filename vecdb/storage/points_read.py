@@ -8,12 +8,11 @@ that is not what was written is Corruption naming file, table and key. Thread ru
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from operator import lt
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
@@ -47,6 +46,15 @@ _MAX_U32 = 2**32 - 1
 _KEYS_AT_ONCE = 1 << 14
 
 
+class Table(NamedTuple):
+    """
+    A table of an open file: LMDB's handle, and its place in words, for errors.
+    """
+
+    handle: Any
+    where: str
+
+
 class Snapshot:
     """
     A read transaction over points.lmdb; close it, or use it as a context manager.
@@ -54,7 +62,7 @@ class Snapshot:
     `doubted`: an id that is not there has to be proven absent.
     """
 
-    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Any], *, doubted: bool = False) -> None:
+    def __init__(self, path: Path, txn: lmdb.Transaction[bytes], tables: Mapping[bytes, Table], *, doubted: bool = False) -> None:
         self.path = path
         self._txn = txn
         self._tables = tables
@@ -125,7 +133,7 @@ class Snapshot:
         """
         Return the first entry of ids that is not below a key, and the one before it.
         """
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"].handle) as cursor:
             above = cursor.item() if cursor.set_range(key) else None
             below = cursor.item() if (cursor.prev() if above else cursor.last()) else None
         return above, below
@@ -137,7 +145,7 @@ class Snapshot:
         """
         where = self._where(b"ids")
         seen, last = 0, b""
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"]) as cursor:
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[b"ids"].handle) as cursor:
             # As readings begin, since LMDB's own first entry may be one that they do not find.
             keys = cursor.iternext(values=False) if cursor.set_range(b"\0") else iter(())
             while piece := list(islice(keys, _KEYS_AT_ONCE)):
@@ -157,11 +165,10 @@ class Snapshot:
         where = self._where(b"payloads")
         wanted = list(map(key_u32.pack, offsets))
         entries = self._get_many(b"payloads", wanted)
-        keys, values = zip(*entries, strict=True) if entries else ((), ())
-        contents = unseal_each(keys, values, where)
+        contents: list[bytes | None] = [*unseal_each(entries, where)]
         if len(contents) == len(wanted):
-            return [*contents]
-        found = dict(zip(keys, contents, strict=True))
+            return contents
+        found = dict(zip([key for key, _ in entries], contents, strict=True))
         for offset, key in zip(offsets, wanted, strict=True):
             if key not in found and self.is_live(offset):
                 raise Corruption(f"{where}: the payload of the live offset {offset} is missing; restore a backup of the database")
@@ -184,17 +191,17 @@ class Snapshot:
         """
         where = self._where(b"payloads")
         end = key_u32.pack(last) if last <= _MAX_U32 else b"\xff" * (key_u32.size + 1)
-        keys, values = [], []
-        for key, value in self._scan(b"payloads", key_u32.pack(first)):
-            if key >= end:
+        entries = []
+        for entry in self._scan(b"payloads", key_u32.pack(first)):
+            if entry[0] >= end:
                 break
-            keys.append(key)
-            values.append(value)
+            entries.append(entry)
+        keys = [key for key, _ in entries]
         for key in keys:
             if len(key) != key_u32.size:
                 raise Corruption(f"{where}: a key has {len(key)} bytes, expected {key_u32.size}; restore a backup of the database")
         offsets = np.frombuffer(b"".join(keys), ">u4").tolist()
-        return dict(zip(offsets, unseal_each(keys, values, where), strict=True))
+        return dict(zip(offsets, unseal_each(entries, where), strict=True))
 
     def id_block(self, number: int) -> IdBlock:
         """
@@ -271,10 +278,10 @@ class Snapshot:
         Return how many values a table has.
         """
         with lmdb_errors(self.path):
-            return int(self._txn.stat(self._tables[table])["entries"])
+            return int(self._txn.stat(self._tables[table].handle)["entries"])
 
     def _where(self, table: bytes) -> str:
-        return _place(self.path, table)
+        return self._tables[table].where
 
     @staticmethod
     def _offset(key: bytes, value: bytes, where: str) -> int:
@@ -297,22 +304,16 @@ class Snapshot:
 
     def _get(self, table: bytes, key: bytes) -> bytes | None:
         with lmdb_errors(self.path):
-            return self._txn.get(key, db=self._tables[table])
+            return self._txn.get(key, db=self._tables[table].handle)
 
     def _get_many(self, table: bytes, keys: list[bytes]) -> list[tuple[bytes, bytes]]:
         try:
-            with self._txn.cursor(db=self._tables[table]) as cursor:
+            with self._txn.cursor(db=self._tables[table].handle) as cursor:
                 return cursor.getmulti(keys)
         except lmdb.Error as error:
             raise meaning(error, self.path) from error
 
     def _scan(self, table: bytes, start: bytes) -> Generator[tuple[bytes, bytes], None, None]:
-        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table]) as cursor:
+        with lmdb_errors(self.path), self._txn.cursor(db=self._tables[table].handle) as cursor:
             if cursor.set_range(start):
                 yield from cursor.iternext(keys=True, values=True)
-
-
-@lru_cache(maxsize=64)
-def _place(path: Path, table: bytes) -> str:
-    # Asked for with every reading, for an error that hardly ever comes.
-    return f"{path}, table {table.decode()}"
