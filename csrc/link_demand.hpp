@@ -26,6 +26,8 @@ class LinkDemand {
 
   // There was no room for another set: nothing is wanted for a while.
   void pause() { paused_until_ = clock_ + kIdle; }
+  // There is room again.
+  void resume() { paused_until_ = clock_; }
   bool is_paused() const { return clock_ < paused_until_; }
   // Whether a set used then may leave for another: tags that take turns must not push each other out.
   bool is_idle(std::uint64_t used) const { return clock_ - used >= kIdle; }

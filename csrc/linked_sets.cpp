@@ -111,7 +111,7 @@ void LinkedSets::join(std::uint32_t column, const std::vector<GeoEntry>& added) 
 
 // REQUIRES mutex_.
 void LinkedSets::drop(const LinkKey& key) {
-  slots_.erase(key);
+  if (slots_.erase(key) != 0) demand_.resume();
   wanted_.erase(key);
 }
 

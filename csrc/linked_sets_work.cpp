@@ -241,6 +241,7 @@ void LinkedSets::look_after(const LinkKey& key) {
     const auto asked = key.tag() == nullptr ? asked_.end() : asked_.find(*key.tag());
     if (asked != asked_.end()) asked->second.declined = static_cast<std::uint32_t>(members.size());
     slots_.erase(found);
+    demand_.resume();
     return;
   }
   slot.next = new_set(key, slot.now->options().m);
