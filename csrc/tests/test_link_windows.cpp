@@ -140,7 +140,7 @@ TEST(an_area_that_searches_ask_for_often_gets_links_of_its_cell) {
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(1U, linked(*index));
   // An area in it is searched over the same links, one that reaches out of it is not.
-  for (const Ask& ask : {box, asked_for(in_box(43, 7, 40.55, 11.95)), asked_for(around(41.8, 9.5, 130000))}) {
+  for (const Ask& ask : {box, asked_for(in_box(43, 7, 40.55, 11.95)), asked_for(around(41.75, 9.5, 143000))}) {
     CHECK(walks_links(*index, ask));
     CHECK(share_found(*index, queries, ask) > 0.9);
   }
