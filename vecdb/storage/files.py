@@ -200,6 +200,15 @@ def write_zeros(fd: int, count: int, offset: int) -> None:
     write_at(fd, [*([_ZEROS] * whole), memoryview(_ZEROS)[:rest]], offset)
 
 
+def start_writing(fd: int, count: int, offset: int) -> None:
+    """
+    Have count bytes that were written at offset set out for the medium, so that there is less to wait for in `sync_data`.
+
+    It makes nothing durable and reports no failure: both is up to the sync.
+    """
+    system.start_writing(fd, offset, count)
+
+
 def sync_data(fd: int) -> None:
     """
     Bring a file's content to the medium.
