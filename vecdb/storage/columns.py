@@ -28,6 +28,9 @@ def padding(count: int) -> int:
     return -count % 8
 
 
+_ZEROS = [bytes(count) for count in range(8)]
+
+
 class ColumnWriter:
     """
     Collects the pieces of a stream; `size` is the number of bytes so far, `buffers` the pieces, which refer to what was added.
@@ -41,12 +44,14 @@ class ColumnWriter:
         """
         Append bytes.
         """
-        zeros = padding(len(data))
-        if len(data):
+        size = len(data)
+        if size:
             self.buffers.append(data)
-        if zeros:
-            self.buffers.append(bytes(zeros))
-        self.size += len(data) + zeros
+            zeros = -size % 8
+            if zeros:
+                self.buffers.append(_ZEROS[zeros])
+                size += zeros
+            self.size += size
 
     def add_words(self, layout: str, values: Iterable[int], count: int) -> None:
         """

@@ -113,7 +113,7 @@ class DiskStore(StoreReads):
         )
 
         def prepare(tickets: Sequence[Ticket]) -> Callable[[], None]:
-            calls = list(joined(map(_call_of, tickets)))
+            calls = joined(list(map(_call_of, tickets)))
             self._generation.write_ahead([effects for _, effects in calls])
 
             def apply_all() -> None:

@@ -186,7 +186,7 @@ def encode_record(
         dcrc = crc32c(piece, dcrc)
     rest = _REST.pack(lsn, durable_lsn, length, dcrc, prev_dcrc, kind, flags, part)
     header = _START.pack(_RECORD_MAGIC, crc32c(rest, salt)) + rest
-    return [header, *body, bytes(padding(length))], dcrc
+    return [header, *body, *([bytes(zeros)] if (zeros := padding(length)) else ())], dcrc
 
 
 def encode_group(
