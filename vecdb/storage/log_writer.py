@@ -136,7 +136,7 @@ class LogWriter:
         end = self.end
         if end.segment is not None and end.durable_lsn < end.lsn:
             files.sync_data(end.segment.fd)
-            self.end = end._replace(durable_lsn=end.lsn)
+            self.end = LogEnd(end.segment, end.position, end.lsn, end.dcrc, end.lsn, end.unconfirmed)
 
     def leave_segment(self) -> None:
         """
