@@ -28,6 +28,16 @@ def padding(count: int) -> int:
     return -count % 8
 
 
+def array_bytes(array: NDArray[np.generic], dtype: DTypeLike) -> Buffer:
+    """
+    Return an array's values as bytes: a copy of a few, else a view, where the array is laid out like that.
+    """
+    if array.size <= _FEW:
+        return np.asarray(array, dtype).tobytes()
+    return np.ascontiguousarray(array, dtype).data.cast("B")
+
+
+_FEW = 4096  # values that are copied sooner than handled as a view
 _ZEROS = [bytes(count) for count in range(8)]
 
 
@@ -65,7 +75,7 @@ class ColumnWriter:
         Append an array's values, little-endian.
         """
         if array.size:
-            self.add(np.ascontiguousarray(array, dtype).data.cast("B"))
+            self.add(array_bytes(array, dtype))
 
 
 class ColumnReader:

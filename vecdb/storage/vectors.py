@@ -22,6 +22,7 @@ from vecdb._crc import crc32c
 from vecdb.errors import Corruption, InternalError, StorageError
 from vecdb.storage import files
 from vecdb.storage.base_state import RowState
+from vecdb.storage.columns import array_bytes
 from vecdb.storage.points_write import RowsFrozen
 
 BLOCK_BYTES = 65536
@@ -183,7 +184,7 @@ class RowFile:
         """
         Write vectors as the rows from `first` on, and carry the checksum of those before them in their block over them.
         """
-        data = np.ascontiguousarray(vectors, "<f4").data.cast("B")
+        data = array_bytes(vectors, "<f4")
         start = first * self._row_bytes
         if vectors.shape[1] != self._dim or start + len(data) > self._size:
             raise InternalError(
