@@ -3,7 +3,8 @@ The live log: calls get consecutive LSNs and a place in a segment, and become du
 
 Invariant: LSNs and places follow from the queue alone, so a call is queued by one append and is never half there; whoever holds `_leading`
 writes the whole queue in order, syncs, applies, and wakes. A write or sync that failed is never tried again: the log is read-only from then
-on and says so. Thread rule: any thread; `enqueue` and `switch_segment` under the collection's write lock; `apply` never waits for the log.
+on and says so. Thread rule: any thread; `enqueue` and `switch_segment` under the collection's write lock; `prepare`, and what it returns,
+never wait for the log.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Log:
 
     def enqueue(self, body: Sequence[Buffer], *, payload: object = None) -> Ticket:
         """
-        Give a call its LSNs and its place; `payload` goes to `apply` with the ticket. REQUIRES: the collection's write lock.
+        Give a call its LSNs and its place; `payload` goes to `prepare` with the ticket. REQUIRES: the collection's write lock.
 
         Raises, with nothing changed, InvalidArgument for more than 2 GiB, ReadOnly, and StorageError when there is no room for it.
         """
