@@ -4,7 +4,7 @@ A small log with a model beside it, for the tests of the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +47,11 @@ class Opened:
         self.log.wait(ticket)
         return ticket.lsn
 
-    def apply(self, tickets: Sequence[Ticket]) -> None:
-        self.applied += [(ticket.lsn, ticket.payload) for ticket in tickets]
+    def prepare(self, tickets: Sequence[Ticket]) -> Callable[[], None]:
+        def apply() -> None:
+            self.applied += [(ticket.lsn, ticket.payload) for ticket in tickets]
+
+        return apply
 
 
 def open_log(directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durability: str = "fsync", writable: bool = True) -> Opened:
@@ -65,7 +68,7 @@ def open_log(directory: Path, *, applied_lsn: int = 0, clean_lsn: int = 0, durab
     )
     log.spares.wanted = log.spares.make  # at once, so that every run of a test makes the same calls
     opened = Opened(log, replayed)
-    log.apply = opened.apply
+    log.prepare = opened.prepare
     return opened
 
 

@@ -202,11 +202,12 @@ def checked_size(effects: Effects, before: int = 0) -> int:
     """
     Return about how many bytes a call has, with those before it in its block; raises InvalidArgument when they are too many for one.
     """
-    payloads = sum(map(len, effects.put_payloads)) + sum(map(len, effects.patch_payloads))
-    rows = sum(given.rows.nbytes for given in effects.put_vectors.values())
-    ids = [*effects.put_ids, *effects.deleted_ids]
-    texts = sum(len(one) for one in ids if isinstance(one, str))
-    size = before + payloads + rows + texts + _ID_BYTES * (len(ids) + len(effects.patch_offsets))
+    size = before + sum(map(len, effects.put_payloads)) + sum(map(len, effects.patch_payloads))
+    for given in effects.put_vectors.values():
+        size += given.rows.nbytes
+    for ids in (effects.put_ids, effects.deleted_ids):
+        size += _ID_BYTES * len(ids) + sum([len(one) for one in ids if isinstance(one, str)])
+    size += _ID_BYTES * len(effects.patch_offsets)
     if size > MAX_CALL_BYTES:
         raise InvalidArgument(
             f"the points of a call or a batch() have {size:,} bytes, at most {MAX_CALL_BYTES:,} are written as one: use several, or upload"

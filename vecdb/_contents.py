@@ -158,12 +158,13 @@ class Contents:
         self.indexes.expect(points.saved_indexes)
         loader.indexes = self.indexes
         self._fields = tuple(fields)
+        self._all_present: NDArray[np.uint8] = np.empty((0, 0), dtype=np.uint8)
 
     def apply(self, lsn: int, effects: Effects) -> None:
         """
         Take one call: rows and payloads first, then the core in one step.
         """
-        index_changes = self._index_changes(effects) if self.indexes else IndexChanges()
+        index_changes = self._index_changes(effects)._asdict() if self.indexes else {}
         self.points.apply(lsn, effects)
         self._add_rows(effects)
         block = id_block(effects.first_offset, effects.put_ids)
@@ -175,7 +176,7 @@ class Contents:
             id_bytes=block.text,
             present=self._present(effects),
             tombstones=effects.tombstones if len(effects.tombstones) else None,
-            **index_changes._asdict(),
+            **index_changes,
         )
 
     def _index_changes(self, effects: Effects) -> IndexChanges:
@@ -206,7 +207,9 @@ class Contents:
         shape = len(self._fields), len(effects.put_ids)
         given = [effects.put_vectors.get(field.number) for field in self._fields]
         if all(rows is not None and rows.positions is None for rows in given):
-            return np.ones(shape, dtype=np.uint8)
+            if self._all_present.shape != shape:  # calls are often of one size
+                self._all_present = np.ones(shape, dtype=np.uint8)
+            return self._all_present
         present = np.zeros(shape, dtype=np.uint8)
         for number, rows in enumerate(given):
             if rows is not None:

@@ -12,7 +12,7 @@ import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ MAX_DEPTH = 64
 LARGEST_NORM = 1e18
 SMALLEST_COSINE_NORM = 1e-18
 _INTS = (-(2**63), 2**64)  # what a payload can hold: [first, second)
-# Squared lengths that need no closer look.
-_ORDINARY = (1e-30, 1e30)
+_ORDINARY = (1e-30, 1e30)  # squared lengths that need no closer look
+_FLOAT32 = np.dtype(np.float32)
 
 
 def is_one_id(value: object) -> bool:
@@ -46,6 +46,8 @@ def as_id(value: object, where: str = "id") -> PointId:
     >>> as_id(uuid.UUID(int=1))
     '00000000-0000-0000-0000-000000000001'
     """
+    if type(value) is int and 0 <= value < 2**64:
+        return value
     if isinstance(value, str):
         try:
             size = len(value.encode("utf-8"))
@@ -98,8 +100,6 @@ def _as_matrix(rows: object, dim: int, what: str) -> NDArray[np.float32]:
     """
     Return array-likes as a (n, dim) float32 matrix, or say which row is at fault.
     """
-    if type(rows) is np.ndarray and rows.dtype == np.float32 and rows.ndim == 2 and rows.shape[1] == dim:
-        return np.ascontiguousarray(rows)
     try:
         raw = np.asarray(rows)
         if raw.dtype == object:
@@ -109,9 +109,7 @@ def _as_matrix(rows: object, dim: int, what: str) -> NDArray[np.float32]:
     if raw is not None and raw.ndim == 2 and raw.shape[1] == dim and raw.dtype.kind in "fiub":
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(raw, dtype=np.float32)
-    if raw is not None and raw.ndim == 2 and raw.shape[0] == 0:
-        return np.empty((0, dim), dtype=np.float32)
-    if raw is not None and raw.ndim == 1 and raw.shape[0] == 0:
+    if raw is not None and raw.ndim in (1, 2) and raw.shape[0] == 0:
         return np.empty((0, dim), dtype=np.float32)
     if isinstance(rows, Sequence) or (isinstance(rows, np.ndarray) and rows.ndim >= 1):
         for index, row in enumerate(rows):
@@ -167,6 +165,9 @@ def as_rows(
     positions: list[int] | None = None
     if vectors is None:
         return np.empty(0, dtype=np.uint32), np.empty((0, dim), dtype=np.float32)
+    if _is_plain(vectors, dim) and vectors.size == count * dim and (single or vectors.ndim == 2):
+        check_rows(rows := vectors.reshape(count, dim), metric, what)
+        return None, rows
     if not isinstance(vectors, (list, tuple, np.ndarray)) and (hasattr(vectors, "__array__") or isinstance(vectors, memoryview)):
         vectors = np.asarray(vectors)
     if single and not _has_rows(vectors):
@@ -189,6 +190,13 @@ def as_rows(
     return (None if positions is None else np.asarray(positions, dtype=np.uint32)), rows
 
 
+def _is_plain(rows: object, dim: int) -> TypeGuard[NDArray[np.float32]]:
+    """
+    Return whether vectors are as they are kept: one, or a matrix of them.
+    """
+    return type(rows) is np.ndarray and rows.dtype == _FLOAT32 and rows.shape[-1:] == (dim,) and rows.ndim < 3 and rows.flags.c_contiguous
+
+
 def _has_rows(vectors: object) -> bool:
     if isinstance(vectors, np.ndarray):
         return vectors.ndim == 2 or (vectors.dtype == object and vectors.ndim == 1 and vectors.size > 0 and np.ndim(vectors[0]) == 1)
@@ -203,13 +211,7 @@ def as_queries(query: object, *, dim: int, metric: str) -> tuple[NDArray[np.floa
     """
     Return (matrix, single): a 1-D query is one row and single.
     """
-    if (
-        type(query) is np.ndarray
-        and query.dtype == np.float32
-        and query.shape[-1:] == (dim,)
-        and query.ndim <= 2
-        and query.flags.c_contiguous
-    ):
+    if _is_plain(query, dim):
         rows = query.reshape(-1, dim)
         check_rows(rows, metric, "queries")
         return rows, query.ndim == 1
@@ -238,7 +240,7 @@ def listed_payloads(payloads: object, count: int, *, single: bool) -> list[objec
             raise InvalidArgument(
                 f"payloads are one dict for {count} points, expected a list of {count}: use set_payload to give many points the same one"
             )
-        payloads = [payloads]
+        return [payloads]
     given = items(payloads)
     if given is None:
         raise InvalidArgument(f"payloads are a {type(payloads).__name__}, expected a list of dicts")
@@ -298,10 +300,8 @@ def _text(value: str, where: str) -> str:
 def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, str):
         return _text(str(value), where)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, np.bool_):
-        return bool(value)
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return None if value is None else bool(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         integer = int(value)
         if not _INTS[0] <= integer < _INTS[1]:

@@ -57,28 +57,26 @@ class Changes:
         """
         Set the new offsets.
         """
-        self.struct.count = self.point("ids", self._to.u64(ids))
-        self.point("id_kinds", self._to.u8(kinds))
-        self.struct.id_bytes_size = self.point("id_bytes", self._ffi.from_buffer("char[]", id_bytes))
-        self.point("present", self._to.u8(present))
+        struct, to_u8 = self.struct, self._to.u8
+        struct.count = len(ids)
+        struct.ids, struct.id_kinds, struct.present = kept = self._to.u64(ids), to_u8(kinds), to_u8(present)
+        self._kept += kept
+        if id_bytes:
+            struct.id_bytes_size = self.point("id_bytes", self._ffi.from_buffer("char[]", id_bytes))
 
-    def tags(self, name: str, entries: TagEntries | None) -> None:
+    def tags(self, name: str, entries: TagEntries) -> None:
         """
-        Set tag_added or tag_removed, unless there are none.
+        Set tag_added or tag_removed.
         """
-        if entries is None:
-            return
         offsets, tags = entries
         assert len(offsets) == len(tags), "tag entries must be as many offsets as tags"
         self.point(f"{name}_offsets", self._to.u32(offsets))
         setattr(self.struct, f"{name}_count", self.point(name, self._to.u64(tags)))
 
-    def columns(self, name: str, entries: ColumnEntries | None) -> None:
+    def columns(self, name: str, entries: ColumnEntries) -> None:
         """
-        Set column_added or column_removed, unless there are none.
+        Set column_added or column_removed.
         """
-        if entries is None:
-            return
         columns, offsets, values, rests = entries
         assert len(columns) == len(offsets) == len(values) == len(rests), "column entries must be four arrays of one length"
         self.point(f"{name}_offsets", self._to.u32(offsets))
@@ -86,12 +84,10 @@ class Changes:
         self.point(f"{name}_rests", self._to.i32(rests))
         setattr(self.struct, f"{name}_count", self.point(name, self._to.u32(columns)))
 
-    def points(self, name: str, entries: GeoEntries | None) -> None:
+    def points(self, name: str, entries: GeoEntries) -> None:
         """
-        Set geo_added or geo_removed, unless there are none.
+        Set geo_added or geo_removed.
         """
-        if entries is None:
-            return
         columns, offsets, lats, lons = entries
         assert len(columns) == len(offsets) == len(lats) == len(lons), "geo entries must be four arrays of one length"
         self.point(f"{name}_offsets", self._to.u32(offsets))

@@ -125,8 +125,9 @@ class Overlay:
         with self._changing:
             for position, one in enumerate(effects.put_ids):
                 self._points[one] = Current(effects.first_offset + position, effects.put_payloads[position], lsn)
-            for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
-                self._points[one] = Current(offset, payload, lsn)
+            if resolved.patch_ids:
+                for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
+                    self._points[one] = Current(offset, payload, lsn)
             for one in effects.deleted_ids:
                 self._points[one] = Current(None, None, lsn)
 
@@ -183,8 +184,10 @@ def last_of_each(ids: Sequence[PointId]) -> list[int] | None:
     """
     Return the rows to keep when an id occurs more than once (the last one wins), or None when all rows stay.
     """
+    if len(set(ids)) == len(ids):
+        return None
     last: dict[PointId, int] = {one: row for row, one in enumerate(ids)}
-    return None if len(last) == len(ids) else sorted(last.values())
+    return sorted(last.values())
 
 
 def pick_rows(rows: FieldRows, keep: Sequence[int], count: int) -> FieldRows:
@@ -224,10 +227,7 @@ def resolve_upsert(
         for one, offset in zip(ids, offsets, strict=True):
             if offset is not None:
                 raise AlreadyExists(f"a point with id {one!r} exists: use upsert to replace it, or update to change parts of it")
-    effects = no_effects(next_offset)
-    effects.put_ids, effects.put_payloads, effects.put_vectors = list(ids), list(payloads), vectors
-    effects.tombstones = _ascending(offsets)
-    return Resolved(effects, [])
+    return Resolved(Effects(next_offset, list(ids), list(payloads), vectors, _ascending(offsets), [], NO_OFFSETS, []), [])
 
 
 def resolve_delete(overlay: Known, next_offset: int, ids: Sequence[PointId]) -> Resolved:

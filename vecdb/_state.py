@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from vecdb._block import Block, Blocks, Resolve, checked_size
@@ -165,9 +165,9 @@ class CollectionState:
         """
         Carry out one call: resolve it, log it, wait until it is durable and applied; in a block only note it.
         """
-        self.check_writable()
         block = self.blocks.open
         if block is not None:
+            self.check_writable()
             with self.write_lock:
                 return block.write(self._overlay, resolve)
         with uninterrupted():
@@ -199,17 +199,18 @@ class CollectionState:
         """
         Move the tail along while it is longer than its bound, so that searches stay fast under a flood of writes.
         """
-        # The write that asks for it is durable already: another thread's close ends the help, and is no failure of the write.
-        with suppress(Closed):
+        try:
             while self.core.help(HELP_SLICE) == HELP_SLICE:
                 pass
+        except Closed:
+            pass  # by another thread, which is no failure of the write that asked for help: it is durable already
 
     def apply(self, lsn: int, effects: Effects) -> None:
         """
         Take one durable call into the state: rows and payloads first, then the core in one step.
         """
         with self.apply_lock:
-            changed = frozenset(effects.tombstones.tolist()) | frozenset(effects.patch_offsets.tolist())
+            changed = frozenset(effects.tombstones.tolist() + effects.patch_offsets.tolist())
             self._changed.append((self._epoch + 1, changed))
             self._epoch += 1
             try:

@@ -248,7 +248,8 @@ def test_a_row_that_cannot_be_written_makes_the_store_read_only_and_is_replayed(
         patch.setattr(files, "system", Failing())
         with pytest.raises(StorageError):
             collection.upsert([2, 3], version=1)
-    assert "could not be applied" in collection.store.read_only_reason
+    assert "a write failed" in collection.store.read_only_reason
+    assert [1, 2] == list(collection.store.iterate_ids())
     for refused in (lambda: collection.upsert([9]), collection.store.checkpoint):
         with pytest.raises(ReadOnly, match="open it again"):
             refused()

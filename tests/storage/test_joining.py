@@ -75,7 +75,7 @@ def test_joined_calls_leave_what_the_calls_leave(rng: random.Random) -> None:
     for _ in range(300):
         life = Life(rng, old=rng.randrange(6))
         calls = [life.call() for _ in range(rng.randrange(1, 12))]
-        together = list(joined(enumerate(calls, 5)))
+        together = list(joined(list(enumerate(calls, 5))))
         assert state_after(life.first, calls) == state_after(life.first, [effects for _, effects in together])
         assert len(calls) + 4 == together[-1][0]
         assert sorted({lsn for lsn, _ in together}) == [lsn for lsn, _ in together]
@@ -91,14 +91,14 @@ def puts(first: int, *ids: PointId, dead: tuple[int, ...] = ()) -> Effects:
 def test_a_call_that_touches_a_point_of_the_run_begins_another() -> None:
     calls = [puts(9, "a", dead=(3,)), puts(10, "b", dead=(1,)), puts(11, "a", dead=(9,)), puts(12, "c")]
     assert [(2, ["a", "b"], [1, 3]), (4, ["a", "c"], [9])] == [
-        (lsn, effects.put_ids, effects.tombstones.tolist()) for lsn, effects in joined(enumerate(calls, 1))
+        (lsn, effects.put_ids, effects.tombstones.tolist()) for lsn, effects in joined(list(enumerate(calls, 1)))
     ]
 
 
 def test_a_run_is_no_longer_than_copying_its_rows_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joining, "MOST_POINTS", 3)
     calls = [puts(number, number) for number in range(7)] + [puts(7, *range(7, 12)), puts(12, 12)]
-    assert [3, 3, 1, 5, 1] == [len(effects.put_ids) for _, effects in joined(enumerate(calls, 1))]
+    assert [3, 3, 1, 5, 1] == [len(effects.put_ids) for _, effects in joined(list(enumerate(calls, 1)))]
 
 
 def test_a_call_alone_is_the_call_itself() -> None:

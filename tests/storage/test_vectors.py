@@ -30,6 +30,14 @@ def vectors(count: int, dim: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
 
 
+def seen(rows: RowFile) -> tuple[int, list[int]]:
+    """
+    Return the checksum of the rows behind the last whole block, and those of the blocks since this was asked last.
+    """
+    frozen = rows.freeze()
+    return frozen.state.partial_crc, frozen.new_sums.tolist()
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 100, 128, 384, 1536, 4096, 16384, 16385, 65536])
 def test_a_block_is_the_largest_power_of_two_of_rows_that_fits(dim: int) -> None:
     rows = rows_per_block(dim)
@@ -96,6 +104,36 @@ def test_rows_without_room_are_an_error_of_the_library(tmp_path: Path) -> None:
         rows.append(vectors(1, 5))
     rows.append(vectors(0, 4))
     assert 0 == rows.rows
+    rows.close()
+
+
+def test_rows_written_ahead_count_when_they_are_appended(tmp_path: Path) -> None:
+    rows, block = make(tmp_path, 128), rows_per_block(128)
+    rows.reserve(3 * block)
+    first, second = vectors(block + 1, 128, seed=1), vectors(2, 128, seed=2)
+    rows.write_ahead([first, vectors(0, 128), second])
+    data = np.concatenate([first, second]).tobytes()
+    assert data == (tmp_path / "0.f32").read_bytes()[: len(data)]
+    assert (0, 0, []) == (rows.rows, *seen(rows))
+    rows.append(first)
+    assert (block + 1, crc32c(first[block:].tobytes()), [crc32c(first[:block].tobytes())]) == (rows.rows, *seen(rows))
+    rows.append(second)
+    assert (block + 3, crc32c(data[block * 512 :]), []) == (rows.rows, *seen(rows))
+    rows.close()
+
+
+def test_rows_written_ahead_and_not_appended_are_written_over(tmp_path: Path) -> None:
+    rows = make(tmp_path, 4)
+    rows.reserve(10)
+    first, second, third = vectors(1, 4, seed=1), vectors(2, 4, seed=2), vectors(3, 4, seed=3)
+    rows.write_ahead([first, second])
+    rows.write_ahead([second, third])
+    rows.append(second)
+    rows.append(first)  # another one than was said
+    rows.append(third)
+    data = np.concatenate([second, first, third]).tobytes()
+    assert data == (tmp_path / "0.f32").read_bytes()[: len(data)]
+    assert (6, crc32c(data), []) == (rows.rows, *seen(rows))
     rows.close()
 
 

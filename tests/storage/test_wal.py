@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,42 @@ def test_many_threads_share_syncs(directory: Path, monkeypatch: pytest.MonkeyPat
     assert list(range(1, 202)) == [lsn for lsn, _ in opened.applied]
     assert [b"thread %d call %d" % payload for _, payload in opened.applied[1:]] == [call for _, call in read_log(directory)[1:]]
     assert system.calls.count("sync_data") < 150
+
+
+def test_calls_are_prepared_while_the_medium_is_at_work_and_applied_after_the_sync(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noting(CountingSystem):
+        def start_writing(self, fd: int, offset: int, count: int) -> None:
+            self.calls.append(f"start {count}")
+
+    opened, system = open_log(directory), Noting()
+    opened.write(b"first")
+
+    def prepare(tickets: Sequence[Ticket]) -> Callable[[], None]:
+        system.calls.append(f"prepare {[ticket.lsn for ticket in tickets]}")
+        return lambda: system.calls.append("apply")
+
+    opened.log.prepare = prepare
+    monkeypatch.setattr(files, "system", system)
+    opened.write(b"eight by")
+    assert ["pwritev", "start 48", "prepare [2]", "sync_data", "apply"] == system.calls
+
+
+def test_a_call_whose_preparation_fails_is_not_applied_and_ends_writing(directory: Path) -> None:
+    opened = open_log(directory)
+    opened.write(b"first")
+
+    def fail(tickets: object) -> Callable[[], None]:
+        raise MemoryError("no room")
+
+    opened.log.prepare = fail
+    with pytest.raises(StorageError, match=r"no room.*read-only from now on"):
+        opened.write(b"second")
+    assert [(1, b"first")] == opened.applied
+    with pytest.raises(ReadOnly):
+        opened.log.enqueue([b"third"])
+    assert [(1, b"first"), (2, b"second")] == read_log(directory)
 
 
 def test_one_ticket_may_be_waited_for_by_many_and_again(directory: Path) -> None:

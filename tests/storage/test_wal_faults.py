@@ -34,10 +34,10 @@ def test_a_failing_apply_makes_the_log_read_only_and_the_call_is_replayed(direct
     opened = open_log(directory)
     opened.write(b"first")
 
-    def fail(tickets: object) -> None:
+    def fail() -> None:
         raise MemoryError("no room")
 
-    opened.log.apply = fail
+    opened.log.prepare = lambda tickets: fail
     with pytest.raises(StorageError, match=r"no room.*read-only from now on"):
         opened.write(b"second")
     with pytest.raises(ReadOnly):

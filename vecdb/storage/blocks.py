@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,7 @@ _count = struct.Struct("<II")
 _id_int = struct.Struct(">BQ")
 
 
-@dataclass(frozen=True, slots=True)
-class IdBlock:
+class IdBlock(NamedTuple):
     """
     The ids of consecutive offsets, in the form the core takes: `slots` holds an int id, or start << 16 | length into
     `text` for a str.

@@ -28,6 +28,19 @@ def padding(count: int) -> int:
     return -count % 8
 
 
+def array_bytes(array: NDArray[np.generic], dtype: DTypeLike) -> Buffer:
+    """
+    Return an array's values as bytes: a copy of a few, else a view, where the array is laid out like that.
+    """
+    if array.size <= _FEW:
+        return np.asarray(array, dtype).tobytes()
+    return np.ascontiguousarray(array, dtype).data.cast("B")
+
+
+_FEW = 4096  # values that are copied sooner than handled as a view
+_ZEROS = [bytes(count) for count in range(8)]
+
+
 class ColumnWriter:
     """
     Collects the pieces of a stream; `size` is the number of bytes so far, `buffers` the pieces, which refer to what was added.
@@ -41,12 +54,14 @@ class ColumnWriter:
         """
         Append bytes.
         """
-        zeros = padding(len(data))
-        if len(data):
+        size = len(data)
+        if size:
             self.buffers.append(data)
-        if zeros:
-            self.buffers.append(bytes(zeros))
-        self.size += len(data) + zeros
+            zeros = -size % 8
+            if zeros:
+                self.buffers.append(_ZEROS[zeros])
+                size += zeros
+            self.size += size
 
     def add_words(self, layout: str, values: Iterable[int], count: int) -> None:
         """
@@ -60,7 +75,7 @@ class ColumnWriter:
         Append an array's values, little-endian.
         """
         if array.size:
-            self.add(np.ascontiguousarray(array, dtype).data.cast("B"))
+            self.add(array_bytes(array, dtype))
 
 
 class ColumnReader:

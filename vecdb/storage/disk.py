@@ -112,11 +112,17 @@ class DiskStore(StoreReads):
             writable=True,
         )
 
-        def apply_tickets(tickets: Sequence[Ticket]) -> None:
-            for lsn, effects in joined(map(_call_of, tickets)):
-                apply(lsn, effects)
+        def prepare(tickets: Sequence[Ticket]) -> Callable[[], None]:
+            calls = joined(list(map(_call_of, tickets)))
+            self._generation.write_ahead([effects for _, effects in calls])
 
-        self._log.apply = apply_tickets
+            def apply_all() -> None:
+                for lsn, effects in calls:
+                    apply(lsn, effects)
+
+            return apply_all
+
+        self._log.prepare = prepare
         self._log.spares.wanted = self._log.spares.make_in_background
         forget_clean_close(base.points.path)
         self._checkpointer = Checkpointer(self._parts(self._log), saved_rows=base.saved_rows)

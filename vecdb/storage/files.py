@@ -49,9 +49,9 @@ class _reported:  # noqa: N801 - read as a statement
 
     __slots__ = ("_action", "_path")
 
-    def __init__(self, action: str, path: Path | None) -> None:
+    def __init__(self, action: str, path: Path | int | None) -> None:
         self._action = action
-        self._path = path
+        self._path = path  # or a descriptor, whose path is looked up when it is needed
 
     def __enter__(self) -> None:
         pass
@@ -61,7 +61,8 @@ class _reported:  # noqa: N801 - read as a statement
             return
         advice = _ADVICE.get(error.errno or 0, "check the path and the file system, then open the database again")
         reason = os.strerror(error.errno) if error.errno else error
-        failure = StorageError(f"cannot {self._action} {self._path or 'a file'}: {reason}; {advice}")
+        path = path_of(self._path) if isinstance(self._path, int) else self._path
+        failure = StorageError(f"cannot {self._action} {path or 'a file'}: {reason}; {advice}")
         failure.errno = error.errno
         try:
             raise failure from error
@@ -117,7 +118,7 @@ def size(fd: int) -> int:
     """
     Return the length of an open file in bytes.
     """
-    with _reported("read the length of", path_of(fd)):
+    with _reported("read the length of", fd):
         return system.fstat(fd).st_size
 
 
@@ -137,7 +138,7 @@ def read_at(fd: int, count: int, offset: int) -> bytes:
     """
     Read count bytes at offset; fewer only where the file ends.
     """
-    with _reported("read", path_of(fd)):
+    with _reported("read", fd):
         data = system.pread(fd, count, offset)
         if len(data) == count or not data:
             return data
@@ -174,7 +175,7 @@ def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     views = [buffer if type(buffer) is bytes else memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
     position = offset
     first = 0
-    with _reported("write", path_of(fd)):
+    with _reported("write", fd):
         while first < len(views):
             piece = views[first : first + _MAX_BUFFERS]
             written = system.pwritev(fd, piece, position)
@@ -200,13 +201,22 @@ def write_zeros(fd: int, count: int, offset: int) -> None:
     write_at(fd, [*([_ZEROS] * whole), memoryview(_ZEROS)[:rest]], offset)
 
 
+def start_writing(fd: int, count: int, offset: int) -> None:
+    """
+    Have count bytes that were written at offset set out for the medium, so that there is less to wait for in `sync_data`.
+
+    It makes nothing durable and reports no failure: both is up to the sync.
+    """
+    system.start_writing(fd, offset, count)
+
+
 def sync_data(fd: int) -> None:
     """
     Bring a file's content to the medium.
 
     After a failure the content is in doubt for good: a second call may succeed without having written anything.
     """
-    with _reported("sync", path_of(fd)):
+    with _reported("sync", fd):
         system.sync_data(fd)
 
 
@@ -290,7 +300,7 @@ def try_lock_shared(fd: int) -> bool:
 
 
 def _try_flock(fd: int, operation: int) -> bool:
-    with _reported("lock", path_of(fd)):
+    with _reported("lock", fd):
         try:
             system.flock(fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -317,7 +327,7 @@ def unlock(fd: int) -> None:
     """
     Give the lock back, for every process that has inherited the descriptor.
     """
-    with _reported("unlock", path_of(fd)):
+    with _reported("unlock", fd):
         system.flock(fd, fcntl.LOCK_UN)
 
 

@@ -8,7 +8,7 @@ thread at a time in LSN order; `reserve` and `count_reserved` under the write lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from vecdb.storage.effects import Effects
@@ -61,6 +61,13 @@ class Generation(OverlayReads):
         """
         for field, vectors in effects.put_vectors.items():
             self._reserved[field] += len(vectors.rows)
+
+    def write_ahead(self, calls: Sequence[Effects]) -> None:
+        """
+        Write the rows of the calls that will be applied next, in this order; they count when the calls are applied.
+        """
+        for field, rows in enumerate(self.base.rows):
+            rows.write_ahead([effects.put_vectors[field].rows for effects in calls if field in effects.put_vectors])
 
     def apply(self, lsn: int, effects: Effects) -> None:
         """

@@ -17,10 +17,14 @@ from vecdb.storage.effects import Effects, FieldRows
 MOST_POINTS = 1024
 
 
-def joined(calls: Iterable[tuple[int, Effects]]) -> Iterator[tuple[int, Effects]]:
+def joined(calls: Sequence[tuple[int, Effects]]) -> Sequence[tuple[int, Effects]]:
     """
-    Yield calls, given with their LSNs in order, with runs of them as one call, which has the LSN of its last.
+    Return calls, given with their LSNs in order, with runs of them as one call, which has the LSN of its last.
     """
+    return calls if len(calls) < 2 else list(_joined(calls))
+
+
+def _joined(calls: Iterable[tuple[int, Effects]]) -> Iterator[tuple[int, Effects]]:
     run: list[Effects] = []
     last = points = 0
     for lsn, effects in calls:

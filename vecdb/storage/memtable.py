@@ -31,7 +31,7 @@ class Memtable:
         self.ids: dict[PointId, int] = {}
         self.payloads: dict[int, bytes | None] = {}
         self.new_ids: list[PointId] = []
-        self.present: list[list[NDArray[np.uint32]]] = [[] for _ in range(fields)]
+        self.present: list[list[NDArray[np.uint32] | range]] = [[] for _ in range(fields)]
         self._tombstones: list[NDArray[np.uint32]] = []
         self._patched: list[NDArray[np.uint32]] = []
         self._sorted_ids: list[tuple[bytes, PointId, int]] | None = None
@@ -54,22 +54,26 @@ class Memtable:
         Take a call's effects. REQUIRES: its first offset is `next_offset`.
         """
         first, count = effects.first_offset, len(effects.put_ids)
-        if effects.deleted_ids or effects.put_ids:
+        puts = range(first, first + count)
+        if effects.deleted_ids or count:
             self._sorted_ids = None
         if effects.deleted_ids:
             self.ids.update(dict.fromkeys(effects.deleted_ids, DEAD))
-        self.ids.update(zip(effects.put_ids, range(first, first + count), strict=True))
-        self.payloads.update(zip(range(first, first + count), effects.put_payloads, strict=True))
+        self.ids.update(zip(effects.put_ids, puts, strict=True))
+        self.payloads.update(zip(puts, effects.put_payloads, strict=True))
         if effects.patch_payloads:
             self.payloads.update(zip(effects.patch_offsets.tolist(), effects.patch_payloads, strict=True))
         if len(effects.tombstones):
             self.payloads.update(dict.fromkeys(effects.tombstones.tolist()))
         self.new_ids.extend(effects.put_ids)
         for field, vectors in effects.put_vectors.items():
-            if vectors.positions is None:
-                self.present[field].append(np.arange(first, first + count, dtype=np.uint32))
+            present = self.present[field]
+            if vectors.positions is not None:
+                present.append(vectors.positions + np.uint32(first))
+            elif present and isinstance(before := present[-1], range) and before.stop == first:
+                present[-1] = range(before.start, puts.stop)
             else:
-                self.present[field].append(vectors.positions + np.uint32(first))
+                present.append(puts)
         # Copies: the arrays of a replayed call refer to all of its bytes.
         if len(effects.tombstones):
             self._tombstones.append(effects.tombstones.copy())
@@ -92,7 +96,9 @@ class Memtable:
         """
         Return the new offsets that have a vector in the field, ascending.
         """
-        return _sorted(self.present[field])
+        return _sorted(
+            [np.arange(part.start, part.stop, dtype=np.uint32) if isinstance(part, range) else part for part in self.present[field]]
+        )
 
     def sorted_ids(self) -> list[tuple[bytes, PointId, int]]:
         """

@@ -20,6 +20,7 @@ from vecdb.storage.system import Buffer
 VERSION = 1
 MAX_BODY = 4 << 20
 SECTOR = 512
+_SMALL = 64 << 10  # a record that is copied sooner than handled in pieces
 COMMIT = 1
 
 _MAGIC = b"VDBWAL\0\1"
@@ -185,8 +186,8 @@ def encode_record(
     for piece in body:
         dcrc = crc32c(piece, dcrc)
     rest = _REST.pack(lsn, durable_lsn, length, dcrc, prev_dcrc, kind, flags, part)
-    header = _START.pack(_RECORD_MAGIC, crc32c(rest, salt)) + rest
-    return [header, *body, bytes(padding(length))], dcrc
+    pieces = [_START.pack(_RECORD_MAGIC, crc32c(rest, salt)), rest, *body, bytes(padding(length))]
+    return [b"".join(pieces)] if length <= _SMALL else pieces, dcrc
 
 
 def encode_group(

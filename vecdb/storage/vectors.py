@@ -5,13 +5,15 @@ Invariant: bytes below the row count of the last checkpoint are never written ag
 after a crash and is written anew by replay. Room is made by written zeros before a call is logged, so that applying
 it cannot meet a full disk, and no map meets a hole. Checksums are of the bytes as they were applied, never read back.
 A sync that failed is final: a second one could succeed without the data. Thread rule: `reserve` under the write lock,
-`append` and `freeze` by whoever applies, `sync` by the checkpoint.
+`append`, `write_ahead` and `freeze` by whoever applies, `sync` by the checkpoint.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from vecdb._crc import crc32c
 from vecdb.errors import Corruption, InternalError, StorageError
 from vecdb.storage import files
 from vecdb.storage.base_state import RowState
+from vecdb.storage.columns import array_bytes
 from vecdb.storage.points_write import RowsFrozen
 
 BLOCK_BYTES = 65536
@@ -73,6 +76,18 @@ def check_end(fd: int, path: Path, dim: int, state: RowState) -> None:
         )
 
 
+class _Written(NamedTuple):
+    """
+    Rows in the file: the array they are from, how many rows there are with them, the checksum of those behind the last whole block, and the
+    checksums of the blocks that they complete.
+    """
+
+    vectors: NDArray[np.float32]
+    rows: int
+    partial_crc: int
+    sums: list[int]
+
+
 class RowFile:
     """
     An open file of rows.
@@ -88,6 +103,7 @@ class RowFile:
         self._partial_crc = state.partial_crc
         self._first_block = self.rows // rows_per_block(dim)
         self._new_sums: list[int] = []
+        self._ahead: deque[_Written] = deque()
         self._dim = dim
         self._size = files.size(fd)
 
@@ -139,20 +155,54 @@ class RowFile:
 
     def append(self, vectors: NDArray[np.float32]) -> None:
         """
-        Write the next rows. REQUIRES: room for them.
+        Write the next rows, unless that was done ahead. REQUIRES: room for them.
         """
         if not len(vectors):
             return
-        data = np.ascontiguousarray(vectors, "<f4").data.cast("B")
-        start = self.rows * self._row_bytes
+        if self._ahead and self._ahead[0].vectors is vectors:
+            written = self._ahead.popleft()
+        else:
+            self._ahead.clear()
+            written = self._write(vectors, self.rows, self._partial_crc)
+        self.rows, self._partial_crc = written.rows, written.partial_crc
+        self._new_sums += written.sums
+
+    def write_ahead(self, arrays: Sequence[NDArray[np.float32]]) -> None:
+        """
+        Write the rows that the next calls of `append` will bring, of these very arrays: until then they do not count. What was written
+        ahead before, and not appended, is written over. REQUIRES: room for them.
+        """
+        self._ahead.clear()
+        rows, partial_crc = self.rows, self._partial_crc
+        for vectors in arrays:
+            if len(vectors):
+                written = self._write(vectors, rows, partial_crc)
+                rows, partial_crc = written.rows, written.partial_crc
+                self._ahead.append(written)
+
+    def _write(self, vectors: NDArray[np.float32], first: int, partial_crc: int) -> _Written:
+        """
+        Write vectors as the rows from `first` on, and carry the checksum of those before them in their block over them.
+        """
+        data = array_bytes(vectors, "<f4")
+        start = first * self._row_bytes
         if vectors.shape[1] != self._dim or start + len(data) > self._size:
             raise InternalError(
                 f"{self.path}: rows of dim {vectors.shape[1]} up to byte {start + len(data)} do not fit dim {self._dim} "
                 f"and {self._size} bytes; please report this"
             )
         files.write_at(self.fd, [data], start)
-        self._sum(data, start % self._block_bytes)
-        self.rows += len(vectors)
+        sums: list[int] = []
+        position, used = 0, start % self._block_bytes
+        while position < len(data):
+            piece = data[position : position + self._block_bytes - used]
+            partial_crc = crc32c(piece, partial_crc)
+            position += len(piece)
+            used += len(piece)
+            if used == self._block_bytes:
+                sums.append(partial_crc)
+                partial_crc, used = 0, 0
+        return _Written(vectors, first + len(vectors), partial_crc, sums)
 
     def freeze(self) -> RowsFrozen:
         """
@@ -182,17 +232,3 @@ class RowFile:
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             files.close(fd)
-
-    def _sum(self, data: memoryview, used: int) -> None:
-        """
-        Carry the checksums over data, which begins `used` bytes into a block.
-        """
-        position = 0
-        while position < len(data):
-            piece = data[position : position + self._block_bytes - used]
-            self._partial_crc = crc32c(piece, self._partial_crc)
-            position += len(piece)
-            used += len(piece)
-            if used == self._block_bytes:
-                self._new_sums.append(self._partial_crc)
-                self._partial_crc, used = 0, 0

@@ -3,7 +3,8 @@ The live log: calls get consecutive LSNs and a place in a segment, and become du
 
 Invariant: LSNs and places follow from the queue alone, so a call is queued by one append and is never half there; whoever holds `_leading`
 writes the whole queue in order, syncs, applies, and wakes. A write or sync that failed is never tried again: the log is read-only from then
-on and says so. Thread rule: any thread; `enqueue` and `switch_segment` under the collection's write lock; `apply` never waits for the log.
+on and says so. Thread rule: any thread; `enqueue` and `switch_segment` under the collection's write lock; `prepare`, and what it returns,
+never wait for the log.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from queue import Empty
 
@@ -42,11 +42,12 @@ class Log:
     """
     The log of one collection; made by `open`.
 
-    `apply` is to be set before the first call is enqueued: it gets the tickets of calls that became durable together, in LSN order, from
-    one thread at a time.
+    `prepare` is to be set before the first call is enqueued: it gets the tickets of calls that are written, in LSN order, from one thread
+    at a time, and returns what applies them, which is called when they are durable. Until then nobody may see anything of them; where an
+    interrupt came in between, `prepare` gets them again.
     """
 
-    apply: Callable[[Sequence[Ticket]], None]
+    prepare: Callable[[Sequence[Ticket]], Callable[[], None]]
 
     def __init__(self, directory: Path, writer: LogWriter, *, replayed_bytes: int, syncs: bool, writable: bool) -> None:
         self.failed: StorageError | None = None
@@ -140,7 +141,7 @@ class Log:
 
     def enqueue(self, body: Sequence[Buffer], *, payload: object = None) -> Ticket:
         """
-        Give a call its LSNs and its place; `payload` goes to `apply` with the ticket. REQUIRES: the collection's write lock.
+        Give a call its LSNs and its place; `payload` goes to `prepare` with the ticket. REQUIRES: the collection's write lock.
 
         Raises, with nothing changed, InvalidArgument for more than 2 GiB, ReadOnly, and StorageError when there is no room for it.
         """
@@ -345,10 +346,13 @@ class Log:
         outer = sys.exc_info()[1]
         with self._placing:
             batch = [(queued, queued.group) for queued in self._queue if queued.group is not None]
+        if not batch:
+            return
         try:
-            unwritten = (group for _, group in batch if group.last_lsn > self._writer.end.lsn)
-            for _, groups in groupby(list(unwritten), key=lambda group: id(group.segment)):
-                self.bytes_since_checkpoint += self._writer.write(list(groups))
+            self.bytes_since_checkpoint += self._writer.write([group for _, group in batch])
+            apply = self.prepare([queued for queued, group in batch if group.kind == Kind.CALL])
+            if self._syncs or batch[-1][1].kind == Kind.CLOSE:
+                self._writer.sync()
         except BaseException as error:
             cause = failure_in(error, outer)
             if cause is not None:
@@ -357,15 +361,14 @@ class Log:
                 raise
             return
         self._last_commit = time.monotonic()
-        if batch:
-            self._apply(batch)
+        self._apply(batch, apply)
 
-    def _apply(self, batch: Sequence[tuple[Queued, Group]]) -> None:
+    def _apply(self, batch: Sequence[tuple[Queued, Group]], apply: Callable[[], None]) -> None:
         """
         Apply durable calls and tell their waiters. A failure makes the log read-only: the next opening replays the calls.
         """
         try:
-            self.apply([queued for queued, group in batch if group.kind == Kind.CALL])
+            apply()
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
