@@ -78,9 +78,9 @@ class Core:
 
     def load_graph(self, field: int, uuid: bytes, generation: int, data: memoryview) -> tuple[int, int]:
         self.calls.append("load_graph")
-        if len(data) != 24 or bytes(data[:8]) != b"thegraph":
+        if len(data) != 28 or bytes(data[:8]) != b"thegraph" or struct.pack("<I", crc32c(data[:24])) != data[24:]:
             raise Corruption("not a graph")
-        lsn, rows = struct.unpack("<QQ", data[8:])
+        lsn, rows = struct.unpack("<QQ", data[8:24])
         assert rows <= self.mapped[field][1]
         self.graph_rows[field] = self.indexed[field] = rows
         return lsn, rows
@@ -89,7 +89,8 @@ class Core:
         return self.indexed.get(field, 0)
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
-        return memoryview(b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field)))
+        content = b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field))
+        return memoryview(content + struct.pack("<I", crc32c(content)))
 
     def index_entries(self) -> dict[IndexName, int | None]:
         return {}

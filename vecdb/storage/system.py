@@ -7,6 +7,7 @@ Invariant: each method is one call, may raise OSError, and decides nothing. Thre
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,12 @@ class System:
         Read at most count bytes.
         """
         return os.pread(fd, count, offset)
+
+    def map(self, fd: int, count: int) -> mmap.mmap:
+        """
+        Show the first count bytes, more than none, to be read.
+        """
+        return mmap.mmap(fd, count, access=mmap.ACCESS_READ)
 
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         """
