@@ -142,13 +142,15 @@ Codes::Codes(std::uint32_t dim, Metric metric)
       block_rows_(metric == Metric::l2 ? code_blocks().rows_l2 : code_blocks().rows_dot),
       block_tile_(metric == Metric::l2 ? code_blocks().tile_l2 : code_blocks().tile_dot),
       row_bytes_(kMaxRows * stride_),
+      row_pages_(row_bytes_.data(), kMaxRows * stride_),
       measure_bytes_(is_measure_in_row_ ? 1 : kMaxRows * measure_stride_),
       codes_(row_bytes_.data()),
       measures_(is_measure_in_row_ ? codes_ + stride_ - measure_size(metric) : measure_bytes_.data()) {}
 
-void Codes::grow(std::uint64_t rows) {
+void Codes::grow(std::uint64_t rows, Coming coming) {
   if (rows <= rows_.load(std::memory_order_relaxed)) return;
-  row_bytes_.grow(rows * stride_);
+  row_bytes_.grow(rows * stride_, coming == Coming::in_order ? Reservation::Pages::huge : Reservation::Pages::small);
+  row_pages_.grow(rows * stride_);
   if (!is_measure_in_row_) measure_bytes_.grow(rows * measure_stride_);
   // A room that another thread may fill.
   rows_.store(rows, std::memory_order_release);

@@ -64,11 +64,16 @@ class Codes {
   // dim is 1 to kMaxDim.
   Codes(std::uint32_t dim, Metric metric);
 
-  // Make room for rows [0, rows). Rows never move.
-  void grow(std::uint64_t rows);
+  // Make room for rows [0, rows), which come in their order, or as they are met. Rows never move.
+  enum class Coming { in_order, as_met };
+  void grow(std::uint64_t rows, Coming coming = Coming::in_order);
   // Write rows [first, first + count), for the first time or again. Values must be finite. REQUIRES room for them, and that no
   // other thread uses these rows meanwhile.
   void encode(Row first, const float* rows, std::uint64_t count);
+  // Tell that rows [first, last), which come as they are met, are encoded next, and those behind them then; and that they were, for the
+  // first time. One thread at a time.
+  void expect(Row first, Row last) { row_pages_.expect(first * stride_, last * stride_); }
+  void note(Row first, Row last) { row_pages_.note(first * stride_, last * stride_); }
 
   // As Vectors::distance, of the decoded rows. l2: squared; dot: negated; cosine: negated cosine.
   float distance(const CodeQuery& query, Row row) const {
@@ -160,6 +165,7 @@ class Codes {
   const CodeBlocks::Tile block_tile_;
   std::atomic<std::uint64_t> rows_{0};
   ReservedArray<std::int8_t> row_bytes_;
+  HugeByUse row_pages_;
   ReservedArray<std::int8_t> measure_bytes_;  // used where they are not in the row
   const std::int8_t* const codes_;
   const std::int8_t* const measures_;  // of row 0

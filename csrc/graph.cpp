@@ -127,21 +127,16 @@ void Graph::restore_node(Node node, Row row, int level) {
 }
 
 void Graph::restore_links(Node node, int level, const Node* links, std::uint32_t count) {
-  const auto fits = [this, level](Node n) { return n < capacity() && contains(n) && level <= level_of(n); };
-  if (level < 0 || !fits(node) || count > max_links(level)) {
+  if (level < 0 || node >= capacity() || !contains(node) || level > level_of(node) || count > max_links(level)) {
     throw Error(Code::corruption, "the graph has " + std::to_string(count) + " links of node " + std::to_string(node) + " at level " +
                                       std::to_string(level) + ", expected a node of that level and at most " +
                                       std::to_string(max_links(level)) + " links");
   }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    if (links[i] == node || !fits(links[i])) {
-      throw Error(Code::corruption, "the graph links node " + std::to_string(node) + " to node " + std::to_string(links[i]) + " at level " +
-                                        std::to_string(level) + ", which is itself or has no such level");
-    }
-  }
-  const LinkLists::Hold hold(lists_, node);
-  lists_.replace(node, level, links, count);
-  for (std::uint32_t i = 0; i < count && level == 0; ++i) lists_.add_in_link(links[i]);
+  if (lists_.restore(node, level, links, count)) return;
+  const auto is_bad = [&](Node link) { return link == node || link >= capacity() || !contains(link) || level > level_of(link); };
+  throw Error(Code::corruption, "the graph links node " + std::to_string(node) + " to node " +
+                                    std::to_string(*std::find_if(links, links + count, is_bad)) + " at level " + std::to_string(level) +
+                                    ", which is itself or has no such level");
 }
 
 void Graph::restore_entry(Entry entry) {

@@ -1,4 +1,4 @@
-// Header, levels, counts, links; written in one pass over the nodes, read in two: one that checks and one that fills a graph.
+// Header, levels, counts, links; written in one pass over the nodes, read in one, which checks what it fills a graph with.
 
 #include "graph_file.hpp"
 
@@ -165,19 +165,19 @@ Body open_body(const std::uint8_t* buffer, const Header& header) {
           Reader(buffer + section(kLinks).start, section(kLinks).size, "graph file, links")};
 }
 
-// Calls visit(node, level, links, count) for every list; throws for a count that is too large or a section of the wrong size.
-template <class Visit>
-void for_each_list(Body body, const Header& header, Visit&& visit) {
+// Takes over every list; throws for a count that is too large, a link to a node that is not there, or a section of the wrong size.
+void restore_lists(Body body, const Header& header, Graph& graph) {
   std::vector<Node> links(max_links(header.identity.m, 0));
   for (Node node = 0; node < header.state.rows; ++node) {
-    for (int level = 0; level < body.levels[node]; ++level) {
+    if (!graph.contains(node)) continue;
+    for (int level = 0; level <= graph.level_of(node); ++level) {
       const std::uint32_t count = body.counts.u16();
       if (count > max_links(header.identity.m, level)) {
         corrupt("node " + std::to_string(node) + " has " + std::to_string(count) + " links at level " + std::to_string(level) +
                 ", expected at most " + std::to_string(max_links(header.identity.m, level)));
       }
       body.links.numbers(links.data(), count);
-      visit(node, level, links.data(), count);
+      graph.restore_links(node, level, links.data(), count);
     }
   }
   body.counts.expect_end();
@@ -186,13 +186,16 @@ void for_each_list(Body body, const Header& header, Visit&& visit) {
 
 void check_entry(const Body& body, const Header& header) {
   Node nodes = 0;
+  std::uint64_t lists = 0;
   int top = 0;
   for (Row row = 0; row < header.state.rows; ++row) {
     nodes += body.levels[row] != 0 ? 1 : 0;
+    lists += body.levels[row];
     top = std::max<int>(top, body.levels[row]);
   }
   if (top - 1 > kMaxLevel) corrupt("a node has level " + std::to_string(top - 1) + ", expected at most " + std::to_string(kMaxLevel));
   expect("the number of nodes", header.nodes, nodes);
+  expect("the number of lists", body.counts.remaining() / sizeof(std::uint16_t), lists);
   expect("the level of the entry", header.entry_level, top == 0 ? kNoEntry : top - 1);
   if (nodes == 0) return;
   if (header.entry_node >= header.state.rows || body.levels[header.entry_node] != top) {
@@ -205,17 +208,6 @@ void check_profile(const GraphProfile& profile, Row rows) {
     corrupt("its profile was measured at " + std::to_string(profile.nodes) + " of " + std::to_string(rows) + " rows with beams of " +
             std::to_string(profile.ef10) + " and " + std::to_string(profile.ef100) + ", and is none that can be measured");
   }
-}
-
-void check_links(const Body& body, const Header& header) {
-  for_each_list(body, header, [&](Node node, int level, const Node* links, std::uint32_t count) {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (links[i] >= header.state.rows || links[i] == node || body.levels[links[i]] <= level) {
-        corrupt("node " + std::to_string(node) + " links to " + std::to_string(links[i]) + " at level " + std::to_string(level) +
-                ", where no such other node is");
-      }
-    }
-  });
 }
 
 // Calls visit(node, top level) for the nodes below rows, in order.
@@ -315,15 +307,13 @@ LoadedGraph load_graph(const std::uint8_t* buffer, std::uint64_t size, const Gra
   check_profile(header.state.profile, header.state.rows);
   const Body body = open_body(buffer, header);
   check_entry(body, header);
-  check_links(body, header);
 
   const std::uint64_t room = std::clamp<std::uint64_t>(std::uint64_t{max_rows} + max_rows / 4, 1, UINT32_MAX);
   auto graph = std::make_unique<Graph>(vectors, options, static_cast<Node>(room));
   for (Node node = 0; node < header.state.rows; ++node) {
     if (body.levels[node] != 0) graph->restore_node(node, node, body.levels[node] - 1);
   }
-  for_each_list(body, header,
-                [&](Node node, int level, const Node* links, std::uint32_t count) { graph->restore_links(node, level, links, count); });
+  restore_lists(body, header, *graph);
   if (header.nodes != 0) graph->restore_entry({header.entry_node, header.entry_level});
   return {std::move(graph), header.state};
 }

@@ -74,6 +74,25 @@ void LinkLists::replace(Node node, int level, const Node* links, std::uint32_t c
   for (std::uint32_t i = count; i < most; ++i) list[i].store(0, std::memory_order_release);
 }
 
+bool LinkLists::restore(Node node, int level, const Node* links, std::uint32_t count) {
+  constexpr auto kLinked = static_cast<std::uint8_t>(static_cast<int>(State::linked) << kStateShift);
+  const auto lowest = static_cast<std::uint8_t>(kLinked | level);  // no state is above linked, so that states and levels compare as one
+  bool fits = true;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    fits = fits && links[i] < capacity_ && links[i] != node && status_[links[i]].load(std::memory_order_relaxed) >= lowest;
+  }
+  if (!fits) return false;
+  Link* const list = start_of(node, level);
+  for (std::uint32_t i = 0; i < count; ++i) list[i].store(links[i] + 1, std::memory_order_relaxed);
+  if (level != 0) return true;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::atomic<std::uint8_t>& in_links = in_links_[links[i]];
+    const std::uint8_t seen = in_links.load(std::memory_order_relaxed);
+    in_links.store(static_cast<std::uint8_t>(seen + (seen == kMany ? 0 : 1)), std::memory_order_relaxed);
+  }
+  return true;
+}
+
 void LinkLists::add_in_link(Node node) {
   std::uint8_t seen = in_links_[node].load(std::memory_order_relaxed);
   while (seen != kMany && !in_links_[node].compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1), std::memory_order_relaxed)) {

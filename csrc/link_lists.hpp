@@ -90,6 +90,10 @@ class LinkLists {
   void append(Node node, int level, std::uint32_t count, Node link);
   void replace(Node node, int level, const Node* links, std::uint32_t count);
 
+  // Write the list of a node that has none yet, and count what it leads to. False, and nothing changes, when a link is the node itself or
+  // not a linked node of that level. REQUIRES that no other thread uses these lists.
+  bool restore(Node node, int level, const Node* links, std::uint32_t count);
+
   // Links at level 0 that lead to node, as far as they are told here. Once there are 255 they count as that many for ever.
   std::uint32_t in_links(Node node) const { return in_links_[node].load(std::memory_order_relaxed); }
   void add_in_link(Node node);

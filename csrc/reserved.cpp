@@ -42,6 +42,7 @@ constexpr std::size_t kSmallestStep = std::size_t{64} << 10;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // Below this, huge pages would cost a small collection more memory than they save time.
 constexpr std::size_t kHugeFrom = std::size_t{8} << 20;
+constexpr int kCollapse = 25;  // MADV_COLLAPSE, which older headers lack
 
 std::size_t round_up(std::size_t bytes, std::size_t step) { return (bytes + step - 1) / step * step; }
 
@@ -112,7 +113,7 @@ void Reservation::check_room(std::size_t bytes) const {
   }
 }
 
-void Reservation::commit(std::size_t bytes) {
+void Reservation::commit(std::size_t bytes, Pages pages) {
   if (bytes <= usable_) return;
   check_room(bytes);
   // Steps grow with the array, so that appending costs few system calls; untouched pages cost no memory.
@@ -123,7 +124,7 @@ void Reservation::commit(std::size_t bytes) {
                                          std::strerror(errno) + ") beyond the " + std::to_string(usable_) +
                                          " in use; free memory or store fewer points");
   }
-  if (wanted >= kHugeFrom) advise_huge_pages(at(base_, usable_), wanted - usable_);
+  if (wanted >= kHugeFrom && pages == Pages::huge) advise_huge_pages(at(base_, usable_), wanted - usable_);
   usable_ = wanted;
 }
 
@@ -181,6 +182,57 @@ void Reservation::read_ahead(std::size_t first, std::size_t last) const {
   if (mincore(at(base_, middle), page_size(), &in_memory) == 0 && (in_memory & 1U) != 0) return;
 #endif
   static_cast<void>(madvise(at(base_, start), last - start, MADV_WILLNEED));
+}
+
+namespace {
+
+// How many bytes of a huge page come before this one.
+std::size_t before_in_huge_page(void* byte) {
+  std::size_t space = 2 * kHugePage;
+  std::align(kHugePage, kHugePage, byte, space);
+  return space % kHugePage;
+}
+
+}  // namespace
+
+HugeByUse::HugeByUse(void* start, std::size_t max_bytes)
+    : start_(static_cast<std::uint8_t*>(start)), before_(before_in_huge_page(start)), used_((before_ + max_bytes) / kHugePage + 1) {}
+
+void HugeByUse::grow(std::size_t bytes) {
+  if (bytes < kHugeFrom) return;
+  used_.grow((before_ + bytes) / kHugePage + 1);
+  bytes_.store(bytes, std::memory_order_release);
+}
+
+// Of the first huge page, a part may belong to something else.
+template <class Visit>
+void HugeByUse::each_page(std::size_t first, std::size_t last, const Visit& visit) const {
+  const std::size_t end = before_ + std::min(last, bytes_.load(std::memory_order_acquire));
+  for (std::size_t page = std::max<std::size_t>((before_ + first) / kHugePage, before_ == 0 ? 0 : 1); page * kHugePage < end; ++page) {
+    const std::size_t from = page * kHugePage;
+    visit({page, std::max(from, before_ + first) - from, std::min(from + kHugePage, end) - from});
+  }
+}
+
+void* HugeByUse::start_of(std::size_t page) const { return start_ + (page * kHugePage - before_); }
+
+void HugeByUse::expect(std::size_t first, std::size_t last) {
+  each_page(first, last, [this](const Part& part) {
+    if (part.first == 0 || used_[part.page] == 0) advise_huge_pages(start_of(part.page), kHugePage);
+  });
+}
+
+void HugeByUse::note(std::size_t first, std::size_t last) {
+  each_page(first, last, [this](const Part& part) {
+    const std::uint32_t before = used_[part.page];
+    used_[part.page] += static_cast<std::uint32_t>(part.last - part.first);
+    if (before >= kHugePage / 2 || used_[part.page] < kHugePage / 2) return;
+#if defined(__linux__)
+    if (madvise(start_of(part.page), kHugePage, kCollapse) == 0 || errno != EINVAL) return;
+    // Before Linux 6.1 all that can be done is to ask for huge pages; each single one would be a mapping of its own.
+    advise_huge_pages(start_, bytes_.load(std::memory_order_relaxed));
+#endif
+  });
 }
 
 }  // namespace vecdb

@@ -3,6 +3,7 @@
 // One thread grows at a time; elements published to a reader by other means stay readable during growth.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -30,8 +31,11 @@ class Reservation {
   // Bytes that are readable and writable.
   std::size_t usable_bytes() const { return usable_; }
 
+  // Huge pages serve memory that is filled from its start on. Where it is filled here and there, the first bytes of one would cost all of
+  // it: then HugeByUse makes those huge that are used.
+  enum class Pages { huge, small };
   // Make at least the first bytes bytes usable. Throws Error capacity past the reservation.
-  void commit(std::size_t bytes);
+  void commit(std::size_t bytes, Pages pages = Pages::huge);
   // Show the file [0, bytes) read-only in place of memory; what is shown already stays. REQUIRES that commit was not called.
   // Rows are read from it one here, one there: the system reads no more than is touched, or asked for.
   void show_file(int fd, std::size_t bytes);
@@ -71,15 +75,46 @@ class ReservedArray {
   std::size_t committed_bytes() const { return pages_.usable_bytes(); }
 
   // Make elements [0, count) usable; never shrinks.
-  void grow(std::size_t count) {
+  void grow(std::size_t count, Reservation::Pages pages = Reservation::Pages::huge) {
     if (count <= count_) return;
-    pages_.commit(count * sizeof(T));
+    pages_.commit(count * sizeof(T), pages);
     count_ = count;
   }
 
  private:
   Reservation pages_;
   std::size_t count_ = 0;
+};
+
+// Makes huge pages of memory that is filled in pieces: at once where the pieces come in turn, else once half of a page is filled.
+// One thread grows; one at a time tells of use, meanwhile. What the memory holds never changes.
+class HugeByUse {
+ public:
+  // Of max_bytes from start on.
+  HugeByUse(void* start, std::size_t max_bytes);
+
+  // Bytes [0, bytes) are usable from here on.
+  void grow(std::size_t bytes);
+  // Bytes [first, last) will be used next, and those behind them then.
+  void expect(std::size_t first, std::size_t last);
+  // They are used from here on.
+  void note(std::size_t first, std::size_t last);
+
+ private:
+  struct Part {
+    std::size_t page;
+    std::size_t first;
+    std::size_t last;  // in the page
+  };
+  // Calls visit(Part) for every huge page of which [first, last) is a part.
+  template <class Visit>
+  void each_page(std::size_t first, std::size_t last, const Visit& visit) const;
+  void* start_of(std::size_t page) const;
+
+  std::uint8_t* const start_;
+  const std::size_t before_;           // bytes from the start of a huge page to start_
+  std::atomic<std::size_t> bytes_{0};  // where huge pages may be, from start_
+  ReservedArray<std::uint32_t> used_;  // bytes of each huge page
 };
 
 }  // namespace vecdb

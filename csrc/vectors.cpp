@@ -135,7 +135,7 @@ void Vectors::map(int fd, std::uint64_t rows) {
   }
   pages_.show_file(fd, bytes_of(rows));
   if (metric_ == Metric::cosine) inverse_norms_.grow(rows);
-  if (codes_ != nullptr) codes_->grow(rows);
+  if (codes_ != nullptr) codes_->grow(rows, Codes::Coming::as_met);
   ready_.grow((rows + block_mask_) >> block_shift_);
   rows_.store(static_cast<Row>(rows), std::memory_order_release);
 }
@@ -200,7 +200,9 @@ void Vectors::prepare_block(Row row) const {
   const bool is_in_turn = block == 0 || ready_[block - 1].load(std::memory_order_relaxed) != 0;
   is_in_turn ? read_ahead(first, first + present) : pages_.read_ahead(bytes_of(first), bytes_of(first + present));
   if (ready == 0) check_block(block);
+  if (codes_ != nullptr && is_in_turn) codes_->expect(first + ready, first + present);
   derive(first + ready, first + present);
+  if (codes_ != nullptr) codes_->note(first + ready, first + present);
   ready_[block].store(present, std::memory_order_release);
   advance_all_ready();
 }

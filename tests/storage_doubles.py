@@ -45,7 +45,21 @@ class CountingSystem(QuickSystem):
     Calls `before(name, number)` before each call that changes something or reads; `calls` lists the names.
     """
 
-    CALLS = ("open", "close", "pread", "pwritev", "sync_data", "sync_directory", "rename", "unlink", "mkdir", "listdir", "fstat", "lstat")
+    CALLS = (
+        "open",
+        "close",
+        "pread",
+        "map",
+        "pwritev",
+        "sync_data",
+        "sync_directory",
+        "rename",
+        "unlink",
+        "mkdir",
+        "listdir",
+        "fstat",
+        "lstat",
+    )
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -36,6 +36,7 @@ LAYERS: list[set[str]] = [
     {"vecdb._fields"},
     {"vecdb._cursor", "vecdb._tables", "vecdb._workers", "vecdb._progress"},
     {"vecdb._convert", "vecdb._payload_choice", "vecdb._index_entries", "vecdb._index_kinds", "vecdb._one_index", "vecdb._payload_parts"},
+    {"vecdb._term_tags"},
     {"vecdb.hnsw"},
     {"vecdb._hnsw_brute", "vecdb._hnsw_kept"},
     {"vecdb._hnsw_common", "vecdb._labelled", "vecdb._atomic"},

@@ -97,8 +97,7 @@ def contents(points: Collection) -> dict[Any, Any]:
         elif index.kind in ("numbers", "times", "counts"):
             found[name] = set(zip(*(part.tolist() for part in core.copy_column(index.column, after=None, capacity=ALL)), strict=True))
         else:
-            assert list(index.tags) == index.terms
-            tags = core.copy_tags(np.array(list(index.tags.values()), np.uint64), first=0, last=2**32 - 1, capacity=ALL)
+            tags = core.copy_tags(np.array([index.tags[term] for term in index.tags], np.uint64), first=0, last=2**32 - 1, capacity=ALL)
             assert tags is not None
             ends = np.cumsum(tags.counts).tolist()
             parts = [tags.offsets[first:last].tolist() for first, last in pairwise([0, *ends])]

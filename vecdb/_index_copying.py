@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from vecdb._index_image import column_sections, point_sections, tag_sections
 from vecdb._index_types import ColumnCopy, ColumnEntry, PointsCopy, TagCopy
 from vecdb._one_index import COLUMNS, PayloadIndex
-from vecdb.filters import terms
+from vecdb._term_tags import PIECE
+from vecdb.filters import Term, terms
 from vecdb.index import CoreIndex
 from vecdb.storage.codec import decode_payload
 from vecdb.storage.index_file import Sections
@@ -49,12 +50,12 @@ def copied(core: CoreIndex, index: PayloadIndex, then: Then) -> Sections:
             order = np.lexsort((amended.offsets, amended.rests, amended.values))
             amended = ColumnCopy(amended.offsets[order], amended.values[order], amended.rests[order])
         return column_sections(amended)
-    known = len(index.terms)  # those that are given later belong to later calls
-    numbered = np.concatenate([_array(map(index.tags.__getitem__, part)) for part in _sliced(index.terms, known)] or [_array(())])
+    known = len(index.tags)  # those that are given later belong to later calls
+    numbered = np.concatenate(list(_breathing(index.tags.numbers_of_piece(low, known) for low in range(0, known, PIECE))) or [_array(())])
     pieces = list(_breathing(piece for low in range(0, known, _TAGS) for piece in _tags(core, numbered[low : low + _TAGS], then.offsets)))
     copy = TagCopy(_joined([one.counts for one in pieces], np.uint32), _joined([one.offsets for one in pieces], np.uint32))
     copy = _amended_tags(index, numbered, copy, then)
-    return tag_sections(_sliced(index.terms, known), copy, then.offsets)
+    return tag_sections(_terms(index, known), copy, then.offsets)
 
 
 # ---- pieces ----
@@ -66,8 +67,8 @@ def _breathing(pieces: Iterable[Any]) -> Iterator[Any]:
         time.sleep(_BREATH_SECONDS)
 
 
-def _sliced(given: Sequence[Any], end: int) -> Iterator[Sequence[Any]]:
-    yield from _breathing(given[low : min(low + _TAGS, end)] for low in range(0, end, _TAGS))
+def _terms(index: PayloadIndex, end: int) -> Iterator[Sequence[Term]]:
+    yield from _breathing(index.tags.piece(low, end) for low in range(0, end, PIECE))
 
 
 def _tags(core: CoreIndex, tags: NDArray[np.uint64], end: int) -> Iterator[TagCopy]:

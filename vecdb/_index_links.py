@@ -53,7 +53,7 @@ class IndexLinks:
             if index.kind in COLUMNS:
                 self._core.unlink_column(field, index.column)
             else:
-                self._core.unlink_tags(field, array_of(index.tags.values()))
+                self._core.unlink_tags(field, array_of(index.tags.numbers()))
 
 
 def array_of(tags: Collection[int]) -> NDArray[np.uint64]:

@@ -19,6 +19,7 @@ from vecdb._index_links import IndexLinks, array_of
 from vecdb._index_types import ColumnCopy, PointsCopy, TagCopy
 from vecdb._one_index import COLUMNS, PayloadIndex
 from vecdb._payload_parts import TERM_NAMES, Group, PayloadParts, column_of, groups_of, markers_of
+from vecdb._term_tags import TermTags
 from vecdb.filters import IndexKey, KeyPath, Kind, Term, given_by, terms
 from vecdb.index import CoreIndex
 from vecdb.types import Payload
@@ -87,7 +88,7 @@ class IndexTable:
         if index.kind in COLUMNS:
             self._core.drop_column(index.column)
         elif index.tags:
-            self._core.drop_tags(array_of(index.tags.values()))
+            self._core.drop_tags(array_of(index.tags.numbers()))
 
     # ---- what an apply feeds ----
 
@@ -155,8 +156,8 @@ class IndexTable:
     def _tag_of(self, index: PayloadIndex, term: Term) -> int:
         tag = index.tags.get(term)
         if tag is None:
-            tag = index.tags[term] = self._next_tag
-            index.terms.append(term)
+            tag = self._next_tag
+            index.tags.add(term, tag)
             self._next_tag += 1
             self.generation += 1
             self._links_of.ask_for_term(index, term, tag)
@@ -193,8 +194,8 @@ class IndexTable:
         for term, place in places.items():
             numbers[place] = index.tags[term]
         self._next_tag += len(given)
-        index.terms += [term for term in given if term not in places]
-        index.tags = {**index.tags, **dict(zip(given, numbers.tolist(), strict=True))}
+        new = [place for place, term in enumerate(given) if term not in places] if places else range(len(given))
+        index.tags.add_all([given[place] for place in new], numbers[new].tolist())
         self.generation += 1
         kept = ~skipped[copy.offsets]
         offsets, tags = copy.offsets[kept], np.repeat(numbers, copy.counts)[kept]
@@ -227,20 +228,19 @@ class IndexTable:
         """
         return self._indexes[key, kind].tags.get(term)
 
-    def tags(self, key: KeyPath) -> dict[Term, int]:
+    def tags(self, key: KeyPath) -> TermTags:
         """
         Return the tag of each term of a key's values that some point has or had.
         """
-        return dict(self._indexes[key, "tags"].tags)
+        return self._indexes[key, "tags"].tags
 
     def prefixed(self, key: KeyPath, prefix: str, most: int) -> list[int] | None:
         """
         Return the tags of the strings that begin with a prefix, None when they are more than `most`.
         """
         found: list[int] = []
-        # A copy, since writes may add terms meanwhile.
-        for term, tag in list(self._indexes[key, "tags"].tags.items()):
-            if term[0] == "str" and str(term[-1]).startswith(prefix):
+        for value, tag in self._indexes[key, "tags"].tags.of_name("str").items():
+            if str(value).startswith(prefix):
                 found.append(tag)
                 if len(found) > most:
                     return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
+from vecdb._term_tags import TermTags
 from vecdb.errors import InvalidArgument
-from vecdb.filters import IndexKey, KeyPath, Kind, Term
+from vecdb.filters import IndexKey, KeyPath, Kind
 from vecdb.storage.index_file import IndexName
 from vecdb.storage.saved_indexes import SavedIndex
 
-_BYTES_PER_TERM = 168  # a dictionary entry, a place in the list, and an empty posting
+_BYTES_PER_TERM = 168  # an entry of a dict, the value, its place in the order, and an empty posting
 # In the core: a place in a posting, which grows by doubling; an entry of a column.
 _BYTES_PER_ENTRY: Mapping[Kind, int] = {"tags": 8, "words": 8, "presence": 8, "numbers": 16, "times": 16, "counts": 16, "points": 32}
 _KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -39,7 +40,6 @@ class PayloadIndex:
         "scanned",
         "stale",
         "tags",
-        "terms",
         "touched",
         "used",
     )
@@ -48,8 +48,7 @@ class PayloadIndex:
         self.key = key
         self.kind = kind
         self.column = column
-        self.tags: dict[Term, int] = {}
-        self.terms: list[Term] = []  # those in `tags`, in the order in which they came, so that they can be copied in pieces
+        self.tags = TermTags()
         self.entries = 0
         self.complete = False
         # While it is built, these offsets are in it: below `scanned` but for the stale ones, from `end` on, and what writes touched.

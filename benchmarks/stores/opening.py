@@ -67,6 +67,7 @@ def _run(program: str, *arguments: object, may_be_killed: bool = False) -> str:
 
 
 def _opened(path: Path, dim: int) -> tuple[int, int, float, float, float]:
+    os.sync()  # else the copy is written back while it is opened
     for file in path.rglob("*"):
         if file.is_file():
             file.read_bytes()

@@ -1,7 +1,13 @@
 // Coding, reserved arrays, scratch memory, and the wall to the C ABI.
 
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fstream>
 #include <limits>
 #include <memory>
+#include <numeric>
+#include <random>
 #include <string>
 #include <thread>
 
@@ -9,6 +15,7 @@
 #include "coding.hpp"
 #include "guarded.hpp"
 #include "reserved.hpp"
+#include "samples.hpp"
 #include "scratch.hpp"
 #include "vecdb.h"
 
@@ -117,6 +124,57 @@ TEST(a_thousand_large_reservations_fit_into_the_address_space) {
     (*arrays.back())[9] = static_cast<float>(i);
   }
   CHECK_EQUAL(5.0F, (*arrays[5])[9]);
+}
+
+namespace {
+
+constexpr std::size_t kPiece = 48 << 10;  // no divisor of a page of any size
+
+std::size_t resident_pages(const Reservation& memory, std::size_t bytes) {
+  std::vector<unsigned char> pages((bytes + page_size() - 1) / page_size());
+  CHECK_EQUAL(0, mincore(memory.base(), bytes, pages.data()));
+  return static_cast<std::size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1U) != 0; }));
+}
+
+bool has_huge_pages_unasked() {
+  std::ifstream setting("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string text;
+  std::getline(setting, text);
+  return text.find("[always]") != std::string::npos;
+}
+
+}  // namespace
+
+TEST(memory_that_is_filled_here_and_there_keeps_what_it_holds_and_is_not_taken_before_it_is_used) {
+  std::mt19937_64 random = seeded("pieces", 17);
+  constexpr std::size_t kPieces = 400;
+  for (const bool is_in_turn : {false, true}) {
+    Reservation memory(kPieces * kPiece);
+    HugeByUse pages(memory.base(), kPieces * kPiece);
+    auto* const bytes = static_cast<std::uint8_t*>(memory.base());
+    std::size_t usable = 0;
+    // From less than huge pages are made of.
+    const auto grow_to = [&](std::size_t pieces) {
+      usable = pieces * kPiece;
+      memory.commit(usable, Reservation::Pages::small);
+      pages.grow(usable);
+    };
+    std::vector<std::size_t> order(kPieces);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    if (!is_in_turn) std::shuffle(order.begin(), order.end(), random);
+    grow_to(is_in_turn ? kPieces / 8 : kPieces);
+    std::vector<std::uint8_t> expected(kPieces * kPiece, 0);
+    for (std::size_t done = 0; done < kPieces; ++done) {
+      if (done == kPieces / 8) grow_to(kPieces);
+      const std::size_t first = order[done] * kPiece;
+      if (is_in_turn) pages.expect(first, first + kPiece);
+      for (std::size_t i = first; i < first + kPiece; ++i) bytes[i] = expected[i] = static_cast<std::uint8_t>(i * 7 + done);
+      pages.note(first, first + kPiece);
+      if (done == 0 && !is_in_turn && !has_huge_pages_unasked()) CHECK(resident_pages(memory, usable) <= kPiece / page_size() + 2);
+      if (done % 100 == 0) CHECK(std::equal(bytes, bytes + usable, expected.begin()));
+    }
+    CHECK(std::equal(bytes, bytes + usable, expected.begin()));
+  }
 }
 
 TEST(visited_nodes_are_forgotten_on_reset) {

@@ -89,6 +89,13 @@ std::size_t section_start(const std::vector<std::uint8_t>& bytes, std::size_t se
   return get<std::uint64_t>(bytes, kSectionsAt + section * kSectionBytes + 8);
 }
 
+// A node of that level.
+Node node_at(const Graph& graph, int level) {
+  Node node = 0;
+  while (!graph.contains(node) || graph.level_of(node) != level) ++node;
+  return node;
+}
+
 std::string refusal(const Made& made, const std::vector<std::uint8_t>& bytes) { return CHECK_THROWS(Code::corruption, made.loaded(bytes)); }
 
 }  // namespace
@@ -195,13 +202,14 @@ TEST(forged_links_levels_and_entries_are_refused) {
   const std::size_t levels = section_start(bytes, 0);
   const std::size_t counts = section_start(bytes, 1);
   const std::size_t links = section_start(bytes, 2);
-  refused("links to 60", [&](auto& b) { put<std::uint32_t>(b, links, 60); });
-  refused("links to 4294967280", [&](auto& b) { put<std::uint32_t>(b, links, 0xFFFFFFF0U); });
-  refused("links to 3 ", [&](auto& b) { put<std::uint32_t>(b, links, 3); });  // row 3 was dead
-  refused("links to 0 ", [&](auto& b) { put<std::uint32_t>(b, links, 0); });  // itself
+  refused("to node 60 at level 0", [&](auto& b) { put<std::uint32_t>(b, links, 60); });
+  refused("to node 4294967280 at level 0", [&](auto& b) { put<std::uint32_t>(b, links, 0xFFFFFFF0U); });
+  refused("to node 3 at level 0", [&](auto& b) { put<std::uint32_t>(b, links, 3); });  // row 3 was dead
+  refused("to node 0 at level 0", [&](auto& b) { put<std::uint32_t>(b, links, 0); });  // itself
   refused("links at level 0, expected at most 8", [&](auto& b) { put<std::uint16_t>(b, counts, 9); });
-  refused("graph file", [&](auto& b) { put<std::uint16_t>(b, counts, static_cast<std::uint16_t>(get<std::uint16_t>(b, counts) - 1)); });
+  refused("the graph", [&](auto& b) { put<std::uint16_t>(b, counts, static_cast<std::uint16_t>(get<std::uint16_t>(b, counts) - 1)); });
   refused("the number of nodes", [&](auto& b) { b[levels + 3] = 1; });
+  refused("the number of lists", [&](auto& b) { b[levels + node_at(made.graph, 0)] = 2; });
   refused("has level 254", [&](auto& b) { b[levels] = 255; });
   refused("the entry is node 3", [&](auto& b) { put<std::uint32_t>(b, kEntryAt, 3); });
   refused("the level of the entry", [&](auto& b) { put<std::int32_t>(b, kEntryAt + 4, 60); });

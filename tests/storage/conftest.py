@@ -41,6 +41,11 @@ def make_manifest(*dims: int) -> Manifest:
     return Manifest(uuid=bytes(range(16)), fields=fields, metadata={}, created="2024-01-01T00:00:00Z")
 
 
+def _graph_bytes(lsn: int, rows: int) -> memoryview:
+    content = b"thegraph" + struct.pack("<QQ", lsn, rows)
+    return memoryview(content + struct.pack("<I", crc32c(content)))
+
+
 class Core:
     """
     Takes what a store gives to the core, and checks it as the core would.
@@ -78,9 +83,9 @@ class Core:
 
     def load_graph(self, field: int, uuid: bytes, generation: int, data: memoryview) -> tuple[int, int]:
         self.calls.append("load_graph")
-        if len(data) != 24 or bytes(data[:8]) != b"thegraph":
+        if len(data) != 28 or bytes(data[:8]) != b"thegraph" or struct.pack("<I", crc32c(data[:24])) != data[24:]:
             raise Corruption("not a graph")
-        lsn, rows = struct.unpack("<QQ", data[8:])
+        lsn, rows = struct.unpack("<QQ", data[8:24])
         assert rows <= self.mapped[field][1]
         self.graph_rows[field] = self.indexed[field] = rows
         return lsn, rows
@@ -89,7 +94,7 @@ class Core:
         return self.indexed.get(field, 0)
 
     def save_graph(self, field: int, uuid: bytes, generation: int, lsn: int) -> memoryview | None:
-        return memoryview(b"thegraph" + struct.pack("<QQ", lsn, self.indexed_rows(field)))
+        return _graph_bytes(lsn, self.indexed_rows(field))
 
     def index_entries(self) -> dict[IndexName, int | None]:
         return {}
@@ -112,7 +117,7 @@ class Core:
         assert all(was or not lives for was, lives in zip(kept.tolist(), live, strict=False))
         if field not in self.indexed:
             return None
-        return memoryview(b"thegraph" + struct.pack("<QQ", lsn, int(kept[: self.indexed[field]].sum())))
+        return _graph_bytes(lsn, int(kept[: self.indexed[field]].sum()))
 
     def take(self, effects: Effects) -> None:
         assert effects.first_offset == len(self.ids)

@@ -66,6 +66,29 @@ def test_a_file_longer_than_its_limit_is_refused(tmp_path: Path) -> None:
         files.read_file(tmp_path / "f", 10)
 
 
+def test_a_mapped_file_shows_its_content_also_after_another_took_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    for content in (b"", b"one", bytes(range(256)) * 100):
+        files.replace_file(path, content)
+        shown = files.map_file(path, len(content))
+        files.replace_file(path, b"another")
+        assert content == shown
+        assert shown.readonly
+        files.remove(path)
+
+
+def test_what_cannot_be_mapped_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.replace_file(tmp_path / "f", bytes(11))
+    with pytest.raises(Corruption, match="more than 10 bytes"):
+        files.map_file(tmp_path / "f", 10)
+    files.make_directory(tmp_path / "d")
+    with pytest.raises(Corruption, match="regular file"):
+        files.map_file(tmp_path / "d", 10)
+    monkeypatch.setattr(files, "system", FaultySystem(at=0, error=errno.ENOMEM, sticky=False, names=("map",)))
+    with pytest.raises(StorageError, match="cannot map"):
+        files.map_file(tmp_path / "f", 11)
+
+
 def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FullDisk()
     disk.full = True

@@ -156,16 +156,42 @@ def read_file(path: Path, limit: int) -> bytes:
     """
     fd = open_file(path)
     try:
-        with _reported("read", path):
-            status = system.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise Corruption(f"{path}: expected a regular file; something else was put in its place")
-        data = read_at(fd, min(status.st_size, limit) + 1, 0)
+        data = read_at(fd, min(_regular_size(fd, path), limit) + 1, 0)
     finally:
         close(fd)
     if len(data) > limit:
-        raise Corruption(f"{path}: has more than {limit} bytes, which is the most such a file can have; restore it from a backup")
+        raise _too_long(path, limit)
     return data
+
+
+def map_file(path: Path, limit: int) -> memoryview:
+    """
+    Return the content of a whole regular file, of which nothing is read before it is looked at; raises Corruption when it is longer than
+    limit bytes. REQUIRES: a file is replaced by another one, never changed, once it has this name.
+    """
+    fd = open_file(path)
+    try:
+        count = _regular_size(fd, path)
+        if count > limit:
+            raise _too_long(path, limit)
+        if not count:
+            return memoryview(b"")
+        with _reported("map", path):
+            return memoryview(system.map(fd, count))
+    finally:
+        close(fd)
+
+
+def _regular_size(fd: int, path: Path) -> int:
+    with _reported("read", path):
+        status = system.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise Corruption(f"{path}: expected a regular file; something else was put in its place")
+    return status.st_size
+
+
+def _too_long(path: Path, limit: int) -> Corruption:
+    return Corruption(f"{path}: has more than {limit} bytes, which is the most such a file can have; restore it from a backup")
 
 
 def write_at(fd: int, buffers: Sequence[Buffer], offset: int) -> int:

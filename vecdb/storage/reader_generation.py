@@ -188,7 +188,7 @@ class ReaderGeneration(OverlayReads):
         check_reaches(self._follower, log_directory(self._directory), max(self.overlay.base.applied_lsn, self.files.close_lsn))
         derived = ReadDerivedFiles(self.files.root / "derived", uuid=self._manifest.uuid, generation=self.files.number)
         for spec in self._manifest.fields:
-            graph = derived.load(graph_name(spec.number))
+            graph = derived.open(graph_name(spec.number))
             if graph is not None and graph.lsn <= self.last_lsn:
                 try:
                     load.load_graph(spec.number, derived.uuid, derived.generation, graph.body)

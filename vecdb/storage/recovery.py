@@ -271,7 +271,7 @@ def load_graph(derived: DerivedFiles, state: BaseState, field: int, load: Loader
     """
     Give a saved graph to the core and return the rows it covers; one that does not fit is dropped, and 0 returned.
     """
-    found = derived.load(graph_name(field))
+    found = derived.open(graph_name(field))
     if found is None:
         return 0
     try:

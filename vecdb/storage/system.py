@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,6 +53,12 @@ class System:
         Read at most count bytes.
         """
         return os.pread(fd, count, offset)
+
+    def map(self, fd: int, count: int) -> mmap.mmap:
+        """
+        Show the first count bytes, more than none, to be read.
+        """
+        return mmap.mmap(fd, count, access=mmap.ACCESS_READ)
 
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         """
