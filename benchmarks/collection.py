@@ -124,12 +124,12 @@ def calls(directory: Path, points: int, data: Path | None) -> Table:
     return table
 
 
-def median_us(call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+def median_us(call: Callable[[], object], before: Callable[[], object] = lambda: None, *, times: int = 31) -> float:
     """
     Return the median duration of a call; before is not timed.
     """
     taken = []
-    for _ in range(31):
+    for _ in range(times):
         before()
         start = time.perf_counter_ns()
         call()
@@ -166,7 +166,7 @@ def filters(directory: Path, points: int) -> Table:
             core, program = collection._state.core, collection._queries.program(node).words
             plan = partial(core.plan, 10, program=program)
             after = median_us(plan, before=lambda: collection.set_payload({"n": 1}, ids=0))
-            table.add(name, found, first, after, median_us(plan))
+            table.add(name, found, first, after, median_us(plan, times=1001))
     table.notes.append("after a write: the set is made anew, by explaining a search; first: the indexes of keys that had none are built")
     return table
 

@@ -132,6 +132,7 @@ class Graph {
 
   // graph_repair.cpp
   void replace_dead(Node node, int level, const LiveNodes& live, Builder& builder);
+  void adopt(Node node, int level, const LiveNodes& live, Builder& builder);
   void add_bridged(Node node, int level, const LiveNodes& live, Builder& builder);
   void fill_up(std::uint32_t most, Builder& builder) const;
   void walk_for(Node node, int level, const LiveNodes& live, Builder& builder);

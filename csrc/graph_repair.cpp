@@ -1,5 +1,5 @@
 // Dead nodes leave: whoever links to them adopts what they link to, as in FreshDiskANN (Singh et al. 2021, Alg. 4), but keeps its other
-// links as they are, and takes what lies apart from these; then they are forgotten.
+// links as they are, takes what lies apart from these, and is linked back where a list has room; then the dead are forgotten.
 // Thread rule: as graph.hpp says of repair and remove_dead.
 
 #include <algorithm>
@@ -38,6 +38,13 @@ void Graph::replace_dead(Node node, int level, const LiveNodes& live, Builder& b
       if (entry.is_result && builder.around.size() < max_links(0)) builder.around.push_back(entry.node);
     }
   }
+  adopt(node, level, live, builder);
+  // Without links back, recall at ef 100 falls by 0.003 in ten rounds that replace a fifth; a list with room costs no choice.
+  for (const Node taken : builder.around) give_place(taken, node, level, builder);
+}
+
+// Puts builder.around in the place of dead neighbours, and leaves there what node took of it.
+void Graph::adopt(Node node, int level, const LiveNodes& live, Builder& builder) {
   builder.candidates.reserve(builder.around.size() + max_links(0));
   builder.kept.reserve(max_links(0));
 
@@ -56,6 +63,10 @@ void Graph::replace_dead(Node node, int level, const LiveNodes& live, Builder& b
   add_candidates(node, builder.around.data(), static_cast<std::uint32_t>(builder.around.size()), false, builder);
   fill_up(max_links(level), builder);
   rewrite(node, level, builder);
+  builder.around.clear();
+  for (const Neighbour& one : builder.kept) {
+    if (!one.is_linked) builder.around.push_back(one.node);
+  }
 }
 
 // Adds to builder.kept those of builder.candidates that are nearer to the node than to any that is kept, up to `most` in all. To choose
