@@ -46,8 +46,6 @@ def as_id(value: object, where: str = "id") -> PointId:
     >>> as_id(uuid.UUID(int=1))
     '00000000-0000-0000-0000-000000000001'
     """
-    if type(value) is int and 0 <= value < 2**64:
-        return value
     if isinstance(value, str):
         try:
             size = len(value.encode("utf-8"))
@@ -300,8 +298,10 @@ def _text(value: str, where: str) -> str:
 def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, str):
         return _text(str(value), where)
-    if value is None or isinstance(value, (bool, np.bool_)):
-        return None if value is None else bool(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         integer = int(value)
         if not _INTS[0] <= integer < _INTS[1]:

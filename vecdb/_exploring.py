@@ -101,8 +101,7 @@ class Exploring(Searching):
         )
         rows = self._fields.read(ranked.core, ranked.offsets) if flag(with_vectors, "with_vectors") else None
         hits = ranked_hits(ranked.ids, ranked.scores, ranked.payloads, chosen, rows)
-        kept = Hits(hits[skipped:])
-        return kept if threshold is None else keep_by_threshold(kept, threshold, "dot")
+        return keep_by_threshold(Hits(hits[skipped:]), threshold, "dot")
 
     def _recommended_by_average(self, query: NDArray[np.float32], k: int, **options: Any) -> Hits:
         try:

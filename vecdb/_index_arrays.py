@@ -64,19 +64,23 @@ class Changes:
         if id_bytes:
             struct.id_bytes_size = self.point("id_bytes", self._ffi.from_buffer("char[]", id_bytes))
 
-    def tags(self, name: str, entries: TagEntries) -> None:
+    def tags(self, name: str, entries: TagEntries | None) -> None:
         """
-        Set tag_added or tag_removed.
+        Set tag_added or tag_removed, unless there are none.
         """
+        if entries is None:
+            return
         offsets, tags = entries
         assert len(offsets) == len(tags), "tag entries must be as many offsets as tags"
         self.point(f"{name}_offsets", self._to.u32(offsets))
         setattr(self.struct, f"{name}_count", self.point(name, self._to.u64(tags)))
 
-    def columns(self, name: str, entries: ColumnEntries) -> None:
+    def columns(self, name: str, entries: ColumnEntries | None) -> None:
         """
-        Set column_added or column_removed.
+        Set column_added or column_removed, unless there are none.
         """
+        if entries is None:
+            return
         columns, offsets, values, rests = entries
         assert len(columns) == len(offsets) == len(values) == len(rests), "column entries must be four arrays of one length"
         self.point(f"{name}_offsets", self._to.u32(offsets))
@@ -84,10 +88,12 @@ class Changes:
         self.point(f"{name}_rests", self._to.i32(rests))
         setattr(self.struct, f"{name}_count", self.point(name, self._to.u32(columns)))
 
-    def points(self, name: str, entries: GeoEntries) -> None:
+    def points(self, name: str, entries: GeoEntries | None) -> None:
         """
-        Set geo_added or geo_removed.
+        Set geo_added or geo_removed, unless there are none.
         """
+        if entries is None:
+            return
         columns, offsets, lats, lons = entries
         assert len(columns) == len(offsets) == len(lats) == len(lons), "geo entries must be four arrays of one length"
         self.point(f"{name}_offsets", self._to.u32(offsets))

@@ -125,9 +125,8 @@ class Overlay:
         with self._changing:
             for position, one in enumerate(effects.put_ids):
                 self._points[one] = Current(effects.first_offset + position, effects.put_payloads[position], lsn)
-            if resolved.patch_ids:
-                for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
-                    self._points[one] = Current(offset, payload, lsn)
+            for one, offset, payload in zip(resolved.patch_ids, effects.patch_offsets.tolist(), effects.patch_payloads, strict=True):
+                self._points[one] = Current(offset, payload, lsn)
             for one in effects.deleted_ids:
                 self._points[one] = Current(None, None, lsn)
 

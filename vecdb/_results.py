@@ -79,10 +79,12 @@ def ranked_hits(
     )
 
 
-def keep_by_threshold(hits: Hits, threshold: float, metric: str) -> Hits:
+def keep_by_threshold(hits: Hits, threshold: float | None, metric: str) -> Hits:
     """
     Return the hits whose score is at least as good as the threshold.
     """
+    if threshold is None:
+        return hits
     if metric == "l2":
         return Hits(hit for hit in hits if hit.score <= threshold)
     return Hits(hit for hit in hits if hit.score >= threshold)

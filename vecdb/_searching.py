@@ -131,8 +131,7 @@ class Searching(Held):
             vectors = self._vectors_of(result) if with_rows else None
             found = as_hits(result, offsets, raws, chosen or EVERYTHING, vectors)
             for place, hits in zip(places, found, strict=True):
-                kept = Hits(hits[skipped:]) if skipped else hits
-                answers[place] = kept if threshold is None else keep_by_threshold(kept, threshold, spec.metric)
+                answers[place] = keep_by_threshold(Hits(hits[skipped:]) if skipped else hits, threshold, spec.metric)
         return answers[0] if single else [answers[place] for place in range(len(rows))]
 
     def knn(

@@ -59,7 +59,7 @@ class Writing(Held):
     def _put(self, ids: object, vectors: object, payloads: object, *, must_be_new: bool) -> None:
         self._handle.check_writable()
         single = convert.is_one_id(ids)
-        known = [convert.as_id(ids)] if single else convert.as_ids(ids)
+        known = convert.as_ids(ids)
         rows = self._rows(vectors, len(known), single=single)
         given = convert.listed_payloads(payloads, len(known), single=single)
         encoded = [

@@ -176,18 +176,12 @@ class CoreIndex(GraphCalls, CopyCalls):
             changes.put(ids, kinds, id_bytes, present)
         if tombstones is not None:
             changes.struct.tombstone_count = changes.point("tombstones", _to.u32(tombstones))
-        if tags_added is not None:
-            changes.tags("tag_added", tags_added)
-        if tags_removed is not None:
-            changes.tags("tag_removed", tags_removed)
-        if column_added is not None:
-            changes.columns("column_added", column_added)
-        if column_removed is not None:
-            changes.columns("column_removed", column_removed)
-        if geo_added is not None:
-            changes.points("geo_added", geo_added)
-        if geo_removed is not None:
-            changes.points("geo_removed", geo_removed)
+        changes.tags("tag_added", tags_added)
+        changes.tags("tag_removed", tags_removed)
+        changes.columns("column_added", column_added)
+        changes.columns("column_removed", column_removed)
+        changes.points("geo_added", geo_added)
+        changes.points("geo_removed", geo_removed)
         return self._number("uint64_t *", lib.vecdb_index_apply, changes.struct)
 
     def drop_tags(self, tags: NDArray[np.uint64]) -> None:

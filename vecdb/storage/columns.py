@@ -57,7 +57,7 @@ class ColumnWriter:
         size = len(data)
         if size:
             self.buffers.append(data)
-            zeros = -size % 8
+            zeros = padding(size)
             if zeros:
                 self.buffers.append(_ZEROS[zeros])
                 size += zeros

@@ -115,24 +115,21 @@ class DerivedFiles:
         """
         Return the file of this name; None when there is none that verifies.
         """
-        path = self._path(name)
-        if not files.exists(path):
-            return None
-        return self._found(name, lambda: self._parse(memoryview(files.read_file(path, MAX_BYTES))))
+        return self._found(name, lambda path: self._parse(memoryview(files.read_file(path, MAX_BYTES))))
 
     def open(self, name: str) -> DerivedFile | None:
         """
         Return the file of this name, shown in place; None when there is none with a sound header. REQUIRES: whoever uses its content
         compares all of it with checksums in it.
         """
+        return self._found(name, lambda path: self._parse_headed(files.map_file(path, MAX_BYTES))[0])
+
+    def _found(self, name: str, read: Callable[[Path], DerivedFile]) -> DerivedFile | None:
         path = self._path(name)
         if not files.exists(path):
             return None
-        return self._found(name, lambda: self._parse_headed(files.map_file(path, MAX_BYTES))[0])
-
-    def _found(self, name: str, read: Callable[[], DerivedFile]) -> DerivedFile | None:
         try:
-            found = read()
+            found = read(path)
         except (Corruption, StorageError) as error:
             self.discard(name, reason=str(error))
             return None

@@ -82,8 +82,8 @@ class Effects:
         Raises InvalidArgument when they are more than 2 GiB.
         """
         out = ColumnWriter()
-        dead, deleted, patches = len(self.tombstones), len(self.deleted_ids), len(self.patch_offsets)
-        out.add(_HEADER.pack(self.first_offset, len(self.put_ids), len(self.put_vectors), dead, deleted, patches, 0, 0))
+        counts = (len(self.put_ids), len(self.put_vectors), len(self.tombstones), len(self.deleted_ids), len(self.patch_offsets))
+        out.add(_HEADER.pack(self.first_offset, *counts, 0, 0))
         _write_ids(out, self.put_ids)
         _write_texts(out, self.put_payloads)
         for number, vectors in self.put_vectors.items():
@@ -92,13 +92,10 @@ class Effects:
             if vectors.positions is not None:
                 out.add_array(vectors.positions, "<u4")
             out.add_array(vectors.rows, "<f4")
-        if dead:
-            out.add_array(self.tombstones, "<u4")
-        if deleted:
-            _write_ids(out, self.deleted_ids)
-        if patches:
-            out.add_array(self.patch_offsets, "<u4")
-            _write_texts(out, self.patch_payloads)
+        out.add_array(self.tombstones, "<u4")
+        _write_ids(out, self.deleted_ids)
+        out.add_array(self.patch_offsets, "<u4")
+        _write_texts(out, self.patch_payloads)
         if out.size > MAX_CALL_BYTES:
             raise InvalidArgument(f"a call has {out.size:,} bytes, at most {MAX_CALL_BYTES:,} are written as one; split it into several")
         return [b"".join(out.buffers)] if out.size <= _SMALL_CALL else out.buffers
