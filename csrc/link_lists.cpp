@@ -12,13 +12,19 @@ namespace {
 
 constexpr std::uint32_t rounded_up(std::uint32_t count, std::uint32_t step) { return (count + step - 1) / step * step; }
 
+template <class AnyLink>
+void store(AnyLink& link, std::uint32_t kept, std::memory_order order) {
+  link.store(static_cast<typename AnyLink::value_type>(kept), order);
+}
+
 }  // namespace
 
 LinkLists::LinkLists(std::uint32_t m, Node capacity)
     : m_(m),
       capacity_(capacity),
-      base_stride_(rounded_up(2 * m, kLinksInLine)),
-      base_(std::size_t{capacity} * base_stride_),
+      base_stride_(rounded_up(2 * m, kLineBytes / (is_narrow() ? sizeof(NarrowLink) : sizeof(Link)))),
+      wide_(is_narrow() ? 0 : std::size_t{capacity} * base_stride_),
+      narrow_(is_narrow() ? std::size_t{capacity} * base_stride_ : 0),
       status_(capacity),
       held_(capacity),
       in_links_(capacity),
@@ -64,14 +70,15 @@ void LinkLists::set_state(Node node, State state) {
 }
 
 void LinkLists::append(Node node, int level, std::uint32_t count, Node link) {
-  start_of(node, level)[count].store(link + 1, std::memory_order_release);
+  with_list(*this, node, level, [&](auto* list) { store(list[count], link + 1, std::memory_order_release); });
 }
 
 void LinkLists::replace(Node node, int level, const Node* links, std::uint32_t count) {
-  Link* const list = start_of(node, level);
-  for (std::uint32_t i = 0; i < count; ++i) list[i].store(links[i] + 1, std::memory_order_release);
-  const std::uint32_t most = max_links(level);
-  for (std::uint32_t i = count; i < most; ++i) list[i].store(0, std::memory_order_release);
+  with_list(*this, node, level, [&](auto* list) {
+    for (std::uint32_t i = 0; i < count; ++i) store(list[i], links[i] + 1, std::memory_order_release);
+    const std::uint32_t most = max_links(level);
+    for (std::uint32_t i = count; i < most; ++i) store(list[i], 0, std::memory_order_release);
+  });
 }
 
 bool LinkLists::restore(Node node, int level, const Node* links, std::uint32_t count) {
@@ -82,8 +89,9 @@ bool LinkLists::restore(Node node, int level, const Node* links, std::uint32_t c
     fits = fits && links[i] < capacity_ && links[i] != node && status_[links[i]].load(std::memory_order_relaxed) >= lowest;
   }
   if (!fits) return false;
-  Link* const list = start_of(node, level);
-  for (std::uint32_t i = 0; i < count; ++i) list[i].store(links[i] + 1, std::memory_order_relaxed);
+  with_list(*this, node, level, [&](auto* list) {
+    for (std::uint32_t i = 0; i < count; ++i) store(list[i], links[i] + 1, std::memory_order_relaxed);
+  });
   if (level != 0) return true;
   for (std::uint32_t i = 0; i < count; ++i) {
     std::atomic<std::uint8_t>& in_links = in_links_[links[i]];
@@ -123,10 +131,12 @@ void LinkLists::copy_from(const LinkLists& other) {
     prepare(node, other.row_of(node), top);
     in_links_[node].store(other.in_links_[node].load(std::memory_order_relaxed), std::memory_order_relaxed);
     for (int level = 0; level <= top; ++level) {
-      const Link* const from = other.start_of(node, level);
-      Link* const to = start_of(node, level);
       const std::uint32_t most = max_links(level);
-      for (std::uint32_t i = 0; i < most; ++i) to[i].store(from[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+      with_list(other, node, level, [&](const auto* from) {
+        with_list(*this, node, level, [&](auto* to) {
+          for (std::uint32_t i = 0; i < most; ++i) store(to[i], from[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+        });
+      });
     }
     set_state(node, state);
   }
@@ -134,7 +144,7 @@ void LinkLists::copy_from(const LinkLists& other) {
 
 std::uint64_t LinkLists::bytes() const {
   const std::lock_guard<std::mutex> lock(growth_);
-  return base_.bytes() + status_.bytes() + held_.bytes() + in_links_.bytes() + upper_start_.bytes() + upper_.bytes() +
+  return wide_.bytes() + narrow_.bytes() + status_.bytes() + held_.bytes() + in_links_.bytes() + upper_start_.bytes() + upper_.bytes() +
          (shift_array_ == nullptr ? 0 : shift_array_->bytes());
 }
 

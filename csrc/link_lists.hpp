@@ -1,7 +1,8 @@
 // The links of a graph, and what is known of each node: its state, its level, its row, how many nodes link to it.
 //
 // Level 0 is one array: the list of a node begins at a cache line of its own and needs no count, because a link is kept as its node + 1 and
-// zero ends a list. The few lists above are kept apart.
+// zero ends a list. It takes 16 bits where all nodes fit, so that walks and small graphs touch half the lines. The few lists above are
+// kept apart.
 // Invariant: whatever a reader meets in a list is a node that was prepared, of that level or higher. Thread rule: readers take no lock and
 // see old and new links mixed while a list is written; who writes a node's lists holds that node. prepare of one node runs in one thread.
 #pragma once
@@ -43,22 +44,13 @@ class LinkLists {
   void set_state(Node node, State state);
 
   // The links of node at level, at most max_links(level); returns how many. REQUIRES level <= level_of(node).
-  std::uint32_t copy(Node node, int level, Node* out) const {
-    const Link* const list = start_of(node, level);
-    const std::uint32_t most = max_links(level);
-    std::uint32_t count = 0;
-    for (; count < most; ++count) {
-      // Acquire, as every link is stored with release: what was prepared before the link is seen by whoever follows it.
-      const std::uint32_t kept = list[count].load(std::memory_order_acquire);
-      if (kept == 0) break;
-      out[count] = kept - 1;
-    }
-    return count;
-  }
+  std::uint32_t copy(Node node, int level, Node* out) const;
   // Ask for the cache lines that copy at level 0 reads.
-  void prefetch(Node node) const {
-    const Link* const list = base_.data() + std::size_t{node} * base_stride_;
-    for (std::size_t i = 0; i < base_stride_ && i < kMostPrefetched; i += kLinksInLine) __builtin_prefetch(list + i);
+  void prefetch(Node node) const;
+
+  // Of a list at level 0, where there are lists of so many nodes.
+  static constexpr std::uint64_t bytes_of_list(std::uint32_t m, std::uint64_t capacity) {
+    return 2 * std::uint64_t{m} * (capacity <= kMostNarrow ? sizeof(NarrowLink) : sizeof(Link));
   }
 
   // Keeps other writers off the lists of a node.
@@ -108,28 +100,31 @@ class LinkLists {
 
  private:
   using Link = std::atomic<std::uint32_t>;
+  using NarrowLink = std::atomic<std::uint16_t>;
 
-  static constexpr std::uint32_t kLinksInLine = 64 / sizeof(Link);
+  static constexpr std::uint32_t kLineBytes = 64;
   static constexpr std::size_t kMostPrefetched = 64;
+  static constexpr Node kMostNarrow = UINT16_MAX;  // links are nodes + 1
   static constexpr std::uint8_t kLevelMask = kMaxLevel;
   static constexpr int kStateShift = 6;
   static constexpr std::uint8_t kMany = 255;
 
-  const Link* start_of(Node node, int level) const {
-    if (level == 0) return base_.data() + std::size_t{node} * base_stride_;
-    return &upper_[upper_start_[node] + static_cast<std::uint32_t>(level - 1) * m_];
+  // Calls use with the start of a list, whose links are Link or NarrowLink; const where the lists are.
+  template <class Lists, class Use>
+  static auto with_list(Lists& lists, Node node, int level, Use&& use) {
+    if (level != 0) return use(&lists.upper_[lists.upper_start_[node] + static_cast<std::uint32_t>(level - 1) * lists.m_]);
+    const std::size_t start = std::size_t{node} * lists.base_stride_;
+    return lists.is_narrow() ? use(lists.narrow_.data() + start) : use(lists.wide_.data() + start);
   }
-  Link* start_of(Node node, int level) {
-    if (level == 0) return base_.data() + std::size_t{node} * base_stride_;
-    return &upper_[upper_start_[node] + static_cast<std::uint32_t>(level - 1) * m_];
-  }
+  bool is_narrow() const { return capacity_ <= kMostNarrow; }
   void give_upper_lists(Node node, int level);
   void set_row(Node node, Row row);
 
   const std::uint32_t m_;
   const Node capacity_;
   const std::uint32_t base_stride_;  // links from one list to the next
-  ZeroedArray<Link> base_;
+  ZeroedArray<Link> wide_;           // level 0: one of the two
+  ZeroedArray<NarrowLink> narrow_;
   ZeroedArray<std::atomic<std::uint8_t>> status_;  // state and level
   ZeroedArray<std::atomic<std::uint8_t>> held_;
   ZeroedArray<std::atomic<std::uint8_t>> in_links_;
@@ -141,5 +136,26 @@ class LinkLists {
   std::uint64_t upper_used_ = 0;
   std::unique_ptr<ZeroedArray<Row>> shift_array_;
 };
+
+inline std::uint32_t LinkLists::copy(Node node, int level, Node* out) const {
+  return with_list(*this, node, level, [&](const auto* list) {
+    const std::uint32_t most = max_links(level);
+    std::uint32_t count = 0;
+    for (; count < most; ++count) {
+      // Acquire, as every link is stored with release: what was prepared before the link is seen by whoever follows it.
+      const std::uint32_t kept = list[count].load(std::memory_order_acquire);
+      if (kept == 0) break;
+      out[count] = kept - 1;
+    }
+    return count;
+  });
+}
+
+inline void LinkLists::prefetch(Node node) const {
+  with_list(*this, node, 0, [&](const auto* list) {
+    constexpr std::size_t kLinksInLine = kLineBytes / sizeof(*list);
+    for (std::size_t i = 0; i < base_stride_ && i < kMostPrefetched; i += kLinksInLine) __builtin_prefetch(list + i);
+  });
+}
 
 }  // namespace vecdb

@@ -62,7 +62,7 @@ bool LinkedSet::take(Row& first, Row& last, std::shared_ptr<Graph>& graph) {
   try {
     // Most sets are made of members that are there already; those that grow grow by a quarter.
     const Row end = joined();
-    const std::uint64_t wanted = std::max<std::uint64_t>(kMinCapacity, std::uint64_t{end} + end / (graph == nullptr ? 16 : 4));
+    const std::uint64_t wanted = std::max<std::uint64_t>(kMinCapacity, graph == nullptr ? room_for(end) : std::uint64_t{end} + end / 4);
     const auto capacity = static_cast<Node>(std::min<std::uint64_t>(wanted, UINT32_MAX));
     graph = graph == nullptr ? std::make_shared<Graph>(vectors_, options_, capacity) : std::shared_ptr<Graph>(graph->grown(capacity));
   } catch (...) {

@@ -67,6 +67,8 @@ class LinkedSet {
   const GraphOptions& options() const { return options_; }
   // Not beside join.
   std::uint64_t bytes() const;
+  // For how many a new graph of so many members has room.
+  static std::uint64_t room_for(std::uint64_t members) { return members + members / 16; }
 
  private:
   bool has(Row row) const;

@@ -25,10 +25,16 @@ constexpr Row kNewSet = 256;
 constexpr std::uint64_t kCheckedShare = 5;
 constexpr std::uint64_t kRebuiltShare = 4;
 
+// Of a member, beside its list: its row, its levels, what is known of it.
+constexpr std::uint64_t kOtherBytes = 24;
+
 // The planner asks for k = 10, as most searches do.
 constexpr std::uint32_t kUsualK = 10;
 
-std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) { return members * (2 * std::uint64_t{m} * sizeof(Node) + 40); }
+std::uint64_t expected_bytes(std::uint64_t members, std::uint32_t m) {
+  const std::uint64_t room = LinkedSet::room_for(members);
+  return room * LinkLists::bytes_of_list(m, room) + members * kOtherBytes;
+}
 
 // Of a set that may not be linked yet.
 std::uint64_t settled_bytes(const LinkedSet& set) { return std::max(set.bytes(), expected_bytes(set.joined(), set.options().m)); }

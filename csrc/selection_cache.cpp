@@ -3,18 +3,27 @@
 #include "selection_cache.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace vecdb {
 namespace {
 
-constexpr std::size_t kMaxEntries = 32;
-constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 20;
+constexpr std::size_t kMaxEntries = 128;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
 
-// FNV-1a over words.
+// FNV-1a over words, of every fourth word apart: a program that lists many offsets need not wait for one product after the other.
 std::uint64_t hash_of(const Program& program) {
-  std::uint64_t hash = 0xCBF29CE484222325U;
-  for (std::size_t i = 0; i < program.size(); ++i) hash = (hash ^ program.words()[i]) * 0x100000001B3U;
+  constexpr std::uint64_t kPrime = 0x100000001B3U;
+  std::array<std::uint64_t, 4> lanes = {0xCBF29CE484222325U, 1, 2, 3};
+  const std::uint64_t* const words = program.words();
+  std::size_t at = 0;
+  for (; at + lanes.size() <= program.size(); at += lanes.size()) {
+    for (std::size_t i = 0; i < lanes.size(); ++i) lanes[i] = (lanes[i] ^ words[at + i]) * kPrime;
+  }
+  std::uint64_t hash = program.size();
+  for (; at < program.size(); ++at) hash = (hash ^ words[at]) * kPrime;
+  for (const std::uint64_t lane : lanes) hash = (hash ^ lane) * kPrime;
   return hash;
 }
 

@@ -238,6 +238,19 @@ THREADED_TEST(a_grown_graph_equals_the_old_one_and_takes_more) {
   CHECK(recall(*grown, built.vectors, built.rows, queries, 80, {nullptr, 1500}) >= 0.95);
 }
 
+TEST(the_same_links_are_made_whether_they_take_16_bits_or_32) {
+  std::mt19937_64 random = seeded("widths", 51);
+  const std::vector<float> rows = clustered_rows(random, 900, kDim, 9);
+  Built narrow(rows, Metric::cosine, 900);
+  constexpr Node kMostNarrow = 65535;
+  Built wide(rows, Metric::cosine, kMostNarrow + 1);
+  narrow.insert(0, 900);
+  wide.insert(0, 900);
+  check_same(narrow.graph, wide.graph, 900);
+  check_same(narrow.graph, *narrow.graph.grown(kMostNarrow), 900);
+  check_same(narrow.graph, *narrow.graph.grown(kMostNarrow + 1), 900);
+}
+
 TEST(a_graph_restored_from_its_parts_is_the_same_and_goes_on_the_same) {
   std::mt19937_64 random = seeded("restore", 50);
   Built built(clustered_rows(random, 900, kDim, 9), Metric::dot, 900);

@@ -48,7 +48,7 @@ TEST(the_selection_that_was_not_used_for_longest_leaves_first) {
   const std::vector<std::uint64_t> kept = {VECDB_OP_TAG, 1};
   cache.put(cache.epoch(), 0, tag_program(kept), selection_of(1));
   std::vector<std::vector<std::uint64_t>> others;
-  for (std::uint64_t tag = 2; tag < 100; ++tag) {
+  for (std::uint64_t tag = 2; tag < 300; ++tag) {
     others.push_back({VECDB_OP_TAG, tag});
     cache.put(cache.epoch(), 0, tag_program(others.back()), selection_of(1));
     CHECK(cache.find(0, tag_program(kept)) != nullptr);
@@ -60,12 +60,12 @@ TEST(the_selection_that_was_not_used_for_longest_leaves_first) {
 TEST(selections_are_bounded_in_bytes_and_one_beyond_the_bound_is_not_kept) {
   SelectionCache cache;
   const std::vector<std::uint64_t> first = {VECDB_OP_TAG, 1}, second = {VECDB_OP_TAG, 2}, third = {VECDB_OP_TAG, 3};
-  constexpr std::size_t kTenMiB = std::size_t{10} << 18;  // rows
-  cache.put(cache.epoch(), 0, tag_program(first), selection_of(kTenMiB));
-  cache.put(cache.epoch(), 0, tag_program(third), selection_of(2 * kTenMiB));
+  constexpr std::size_t kMany = std::size_t{40} << 18;  // rows of 40 MiB
+  cache.put(cache.epoch(), 0, tag_program(first), selection_of(kMany));
+  cache.put(cache.epoch(), 0, tag_program(third), selection_of(2 * kMany));
   CHECK(cache.find(0, tag_program(first)) != nullptr);
   CHECK(cache.find(0, tag_program(third)) == nullptr);
-  cache.put(cache.epoch(), 0, tag_program(second), selection_of(kTenMiB));
+  cache.put(cache.epoch(), 0, tag_program(second), selection_of(kMany));
   CHECK(cache.find(0, tag_program(first)) == nullptr);
   CHECK(cache.find(0, tag_program(second)) != nullptr);
 }
