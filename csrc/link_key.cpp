@@ -38,6 +38,12 @@ std::uint64_t mark_of(std::initializer_list<std::uint64_t> words) {
   return mark;
 }
 
+OffsetSet with_all(const LinkTags& joint, const Attributes& attributes) {
+  std::vector<OffsetSet> sets;
+  for (const Tag tag : joint.tags) sets.push_back(OffsetSet::borrow(attributes.tags.find(tag)));
+  return intersection(std::move(sets), attributes.live.value().size());
+}
+
 auto ordered(const LinkWindow& window) {
   const ColumnRange& range = window.range;
   return std::make_tuple(window.column, range.low_kind, range.low.value, range.low.rest, range.high_kind, range.high.value,
@@ -102,6 +108,11 @@ bool LinkKey::is_of_column(std::uint32_t column) const {
 }
 
 bool LinkKey::covers(const LinkKey& other) const {
+  if (const LinkTags* const joint = other.tags()) {
+    if (const Tag* const own = tag()) return joint->has(*own);
+    const LinkTags* const all = tags();
+    return all != nullptr && std::includes(joint->tags.begin(), joint->tags.end(), all->tags.begin(), all->tags.end());
+  }
   if (of_.index() != other.of_.index()) return false;
   if (const Tag* const own = tag()) return *own == *other.tag();
   if (const LinkWindow* const own = window()) return own->column == other.window()->column && own->range.contains(other.window()->range);
@@ -110,6 +121,11 @@ bool LinkKey::covers(const LinkKey& other) const {
 
 std::uint64_t LinkKey::mark() const {
   if (const Tag* const own = tag()) return mark_of({*own});
+  if (const LinkTags* const joint = tags()) {
+    std::uint64_t mark = mark_of({5});
+    for (const Tag one : joint->tags) mark = mark_of({mark, one});
+    return mark;
+  }
   if (const LinkWindow* const own = window()) {
     const ColumnRange& range = own->range;
     const auto kinds = static_cast<std::uint64_t>(range.low_kind) << 2 | static_cast<std::uint64_t>(range.high_kind);
@@ -123,6 +139,7 @@ std::uint64_t LinkKey::mark() const {
 OffsetSet offsets_with(const LinkKey& key, const Attributes& attributes) {
   const Offset universe = attributes.live.value().size();
   if (const Tag* const tag = key.tag()) return OffsetSet::borrow(attributes.tags.find(*tag));
+  if (const LinkTags* const joint = key.tags()) return with_all(*joint, attributes);
   if (const LinkWindow* const window = key.window()) {
     const Column* const column = attributes.columns.find(window->column);
     if (column == nullptr) return OffsetSet::none();
@@ -138,6 +155,10 @@ std::uint64_t count_about(const LinkKey& key, const Attributes& attributes) {
   if (const Tag* const tag = key.tag()) {
     const Posting* const posting = attributes.tags.find(*tag);
     return posting == nullptr ? 0 : posting->count();
+  }
+  if (const LinkTags* const joint = key.tags()) {
+    const OffsetSet all = with_all(*joint, attributes);
+    return all.is_list() ? all.list_size() : all.bits().count();
   }
   if (const LinkWindow* const window = key.window()) {
     const Column* const column = attributes.columns.find(window->column);

@@ -15,6 +15,8 @@ constexpr std::size_t kMostSets = 8;
 // A window or cell that is there serves what another that is not smaller by this factor would.
 constexpr std::uint64_t kSpareSize = 2;
 constexpr std::size_t kMostCounted = 1024;
+// Links are made for at most so many tags together, the rarest of those asked for: what more would take away is little.
+constexpr std::size_t kMostJoint = 4;
 
 // Unions of tags that something has, of which every match of the program has at least one; small enough to be covered.
 std::vector<std::vector<Tag>> unions_of(const Program& program, const Tags& tags) {
@@ -28,13 +30,25 @@ std::vector<std::vector<Tag>> unions_of(const Program& program, const Tags& tags
   return unions;
 }
 
+// The tags that every match has, ascending.
+std::vector<Tag> required_tags(const std::vector<std::vector<Tag>>& unions) {
+  std::vector<Tag> required;
+  for (const std::vector<Tag>& one : unions) {
+    if (one.size() == 1) required.push_back(one.front());
+  }
+  std::sort(required.begin(), required.end());
+  required.erase(std::unique(required.begin(), required.end()), required.end());
+  return required;
+}
+
 }  // namespace
 
 std::vector<LinkCover> LinkedSets::covers(const Program& program, const Tags& tags) const {
   std::vector<LinkCover> covers;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (slots_.empty()) return covers;
-  for (const std::vector<Tag>& required : unions_of(program, tags)) {
+  const std::vector<std::vector<Tag>> unions = unions_of(program, tags);
+  for (const std::vector<Tag>& required : unions) {
     LinkCover cover;
     for (const Tag tag : required) {
       const auto found = slots_.find(tag);
@@ -45,6 +59,12 @@ std::vector<LinkCover> LinkedSets::covers(const Program& program, const Tags& ta
     if (cover.sets.size() == required.size()) covers.push_back(std::move(cover));
   }
   const auto areas = slots_.lower_bound(LinkWindow{0, {}});
+  const std::vector<Tag> required = required_tags(unions);
+  for (auto slot = slots_.lower_bound(LinkTags{}); slot != areas; ++slot) {
+    const std::vector<Tag>& joint = slot->first.tags()->tags;
+    if (!std::includes(required.begin(), required.end(), joint.begin(), joint.end())) continue;
+    covers.push_back({{slot->first}, {LinkedSet::view(slot->second.now)}});
+  }
   if (areas == slots_.end()) return covers;
   for (const LinkKey& narrow : required_areas(program)) {
     for (auto slot = areas; slot != slots_.end(); ++slot) {
@@ -61,9 +81,24 @@ bool LinkedSets::is_served(const LinkKey& narrow, std::uint64_t members) const {
          std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& wanted) { return serves(wanted.first, wanted.second.members); });
 }
 
-// Cells are counted once, for a filter that comes again. REQUIRES mutex_.
+// REQUIRES mutex_.
+bool LinkedSets::is_on_the_way(const LinkKey& key) const { return slots_.count(key) != 0 || wanted_.count(key) != 0; }
+
+// Of the tags that every match has, ascending; none when there are fewer than two.
+std::optional<LinkKey> LinkedSets::joint_key(std::vector<Tag> required, const Tags& tags) const {
+  if (required.size() < 2) return std::nullopt;
+  if (required.size() > kMostJoint) {
+    const auto is_rarer = [&](Tag one, Tag other) { return tags.find(one)->count() < tags.find(other)->count(); };
+    std::stable_sort(required.begin(), required.end(), is_rarer);
+    required.resize(kMostJoint);
+    std::sort(required.begin(), required.end());
+  }
+  return LinkTags{std::move(required)};
+}
+
+// Several tags and cells are counted once, for a filter that comes again. REQUIRES mutex_.
 std::uint64_t LinkedSets::members_of(const LinkKey& key, const Attributes& attributes) const {
-  if (key.cell() == nullptr) return count_about(key, attributes);
+  if (key.cell() == nullptr && key.tags() == nullptr) return count_about(key, attributes);
   if (counted_.size() >= kMostCounted) counted_.clear();
   const auto [counted, is_new] = counted_.emplace(key.mark(), 0);
   if (is_new) counted->second = count_about(key, attributes);
@@ -86,9 +121,22 @@ void LinkedSets::find_missing(const LinkKey& narrow, const Attributes& attribute
 std::vector<MissingLinks> LinkedSets::missing(const Program& program, const Attributes& attributes) const {
   std::vector<MissingLinks> missing;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (demand_.is_paused()) return missing;
-  for (const std::vector<Tag>& required : unions_of(program, attributes.tags)) {
+  const std::vector<std::vector<Tag>> unions = unions_of(program, attributes.tags);
+  // Links of one tag beside those of all are the lesser ones where the same filter comes again, and the better ones where none does.
+  const std::optional<LinkKey> joint = joint_key(required_tags(unions), attributes.tags);
+  const bool is_joint_coming = joint && is_on_the_way(*joint);
+  auto merit = LinkDemand::Merit::best;
+  if (joint && !is_joint_coming) {
+    const std::uint64_t members = members_of(*joint, attributes);
+    if (members != 0 && !is_most(members, rows_.live_rows()) && !is_served(*joint, members)) {
+      missing.push_back({{}, {{*joint, joint->mark(), members}}});
+      merit = LinkDemand::Merit::some;
+    }
+  }
+  for (const std::vector<Tag>& required : unions) {
+    if (is_joint_coming && required.size() == 1) continue;
     MissingLinks links;
+    if (required.size() == 1) links.merit = merit;
     for (const Tag tag : required) {
       const auto found = slots_.find(tag);
       if (found == slots_.end()) {
@@ -109,7 +157,7 @@ void LinkedSets::note_use(const LinkCover& cover, std::uint64_t searches) {
   demand_.tick(searches);
   for (const LinkKey& key : cover.keys) {
     const auto found = slots_.find(key);
-    if (found != slots_.end()) found->second.used = demand_.now();
+    if (found != slots_.end()) demand_.note_use(found->second.use, searches);
   }
 }
 
@@ -121,9 +169,10 @@ bool LinkedSets::note_miss(const std::vector<MissingLinks>& missing, std::uint64
     for (const MissingLinks::Key& one : links.keys) {
       if (slots_.count(one.key) != 0) continue;
       if (links.at_once) demand_.hasten(one.mark);
-      if (!demand_.note(one.mark, searches)) continue;
+      if (!demand_.note(one.mark, searches, links.merit)) continue;
+      const double share = demand_.share(one.mark);
       demand_.forget(one.mark);
-      want(one.key, {one.mark, one.members});
+      want(one.key, {one.mark, one.members, share});
       has_more = true;
     }
     if (has_more) return true;  // what is less good would be in its shadow

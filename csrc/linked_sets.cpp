@@ -44,14 +44,20 @@ void LinkedSets::join(Slot& slot, const std::vector<Row>& rows) {
 void LinkedSets::leave(const std::vector<TagEntry>& removed) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (slots_.empty()) return;
+  const auto is_linked = [&](Tag tag) {
+    return slots_.count(tag) != 0 || std::any_of(slots_.lower_bound(LinkTags{}), slots_.lower_bound(LinkWindow{0, {}}),
+                                                 [&](const auto& slot) { return slot.first.tags()->has(tag); });
+  };
   by_tag(removed, [&](Tag tag, auto first, auto last) {
-    if (slots_.count(tag) != 0) churn_.fetch_add(static_cast<std::uint64_t>(last - first), std::memory_order_relaxed);
+    if (is_linked(tag)) churn_.fetch_add(static_cast<std::uint64_t>(last - first), std::memory_order_relaxed);
   });
 }
 
 void LinkedSets::join(const std::vector<TagEntry>& added, const Tags& tags) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  counted_.clear();
   if (slots_.empty() && asked_.empty()) return;
+  join_joint(added, tags);
   std::vector<Row> rows;
   by_tag(added, [&](Tag tag, auto first, auto last) {
     const auto found = slots_.find(tag);
@@ -68,6 +74,29 @@ void LinkedSets::join(const std::vector<TagEntry>& added, const Tags& tags) {
     }
     join(found->second, rows);
   });
+}
+
+// A row joins when it has all tags: those that it had are in tags, those that it gets in added. REQUIRES mutex_.
+void LinkedSets::join_joint(const std::vector<TagEntry>& added, const Tags& tags) {
+  const auto has = [&](Tag tag, Offset offset) {
+    const Posting* const posting = tags.find(tag);
+    return (posting != nullptr && posting->contains(offset)) || std::binary_search(added.begin(), added.end(), TagEntry{tag, offset});
+  };
+  std::vector<Row> rows;
+  const auto areas = slots_.lower_bound(LinkWindow{0, {}});
+  for (auto slot = slots_.lower_bound(LinkTags{}); slot != areas; ++slot) {
+    const std::vector<Tag>& joint = slot->first.tags()->tags;
+    rows.clear();
+    for (const Tag tag : joint) {
+      for (auto entry = std::lower_bound(added.begin(), added.end(), TagEntry{tag, 0}); entry != added.end() && entry->tag == tag;
+           ++entry) {
+        if (!std::all_of(joint.begin(), joint.end(), [&](Tag other) { return other == tag || has(other, entry->offset); })) continue;
+        if (const std::optional<Row> row = rows_.row_of(entry->offset)) rows.push_back(*row);
+      }
+    }
+    std::sort(rows.begin(), rows.end());
+    join(slot->second, rows);
+  }
 }
 
 namespace {
@@ -118,6 +147,13 @@ void LinkedSets::drop(const LinkKey& key) {
 void LinkedSets::drop_tag(Tag tag) {
   const std::lock_guard<std::mutex> lock(mutex_);
   drop(tag);
+  std::vector<LinkKey> gone;
+  const auto add_joint = [&](const LinkKey& key) {
+    if (key.tags() != nullptr && key.tags()->has(tag)) gone.push_back(key);
+  };
+  for (const auto& [key, slot] : slots_) add_joint(key);
+  for (const auto& [key, wanted] : wanted_) add_joint(key);
+  for (const LinkKey& key : gone) drop(key);
   asked_.erase(tag);
   demand_.forget(LinkKey(tag).mark());
 }

@@ -1,5 +1,5 @@
-// The links of one field: which tags, windows of columns and cells of geo columns have them, who asked, and what of them is still to be
-// done in the background.
+// The links of one field: which tags, tags together, windows of columns and cells of geo columns have them, who asked, and what of them is
+// still to be done in the background.
 //
 // Invariant: every live row that has what a linked key says is in the key's set, as a node or pending, so that a search through a cover
 // misses none. Thread rule: join, leave and drop need the state lock exclusively; covers, missing and the answers of KeyRows need its
@@ -58,6 +58,7 @@ struct MissingLinks {
   // Somebody wants links of that column: any gain is enough, and, of what others can share, one search.
   bool is_asked = false;
   bool at_once = false;
+  LinkDemand::Merit merit = LinkDemand::Merit::best;
 };
 
 struct LinkFigures {
@@ -90,7 +91,7 @@ class LinkedSets {
 
   // The ways through links that the program allows.
   std::vector<LinkCover> covers(const Program& program, const Tags& tags) const;
-  // Those that it would allow, had more of them links; nothing while there is no room for more.
+  // Those that it would allow, had more of them links.
   std::vector<MissingLinks> missing(const Program& program, const Attributes& attributes) const;
   // So many queries went through this cover.
   void note_use(const LinkCover& cover, std::uint64_t searches);
@@ -110,12 +111,13 @@ class LinkedSets {
     std::shared_ptr<LinkedSet> now;
     std::shared_ptr<LinkedSet> next;  // replaces now when it is linked; nullptr when nothing is wrong with now
     bool is_asked = false;
-    std::uint64_t used = 0;            // by demand_'s clock
+    LinkUse use;
     std::uint64_t churn_at_check = 0;  // churn_ when its members were counted
   };
   struct Wanted {
     std::uint64_t mark;
     std::uint64_t members;
+    double share = 0;  // of all searches, as LinkDemand has it
   };
   struct Asked {
     std::uint32_t m;
@@ -127,6 +129,7 @@ class LinkedSets {
   template <class Entry>
   void join_areas(std::uint32_t column, const std::vector<Entry>& added);
   static void join(Slot& slot, const std::vector<Row>& rows);
+  void join_joint(const std::vector<TagEntry>& added, const Tags& tags);
   template <class Use>
   void for_areas(std::uint32_t column, Use&& use);
   void drop(const LinkKey& key);
@@ -134,14 +137,16 @@ class LinkedSets {
   // Whether walks over so many would save little beside the base graph.
   static bool is_most(std::uint64_t members, std::uint64_t live) { return static_cast<double>(members) > 0.6 * static_cast<double>(live); }
   bool is_served(const LinkKey& narrow, std::uint64_t members) const;
+  bool is_on_the_way(const LinkKey& key) const;
+  std::optional<LinkKey> joint_key(std::vector<Tag> required, const Tags& tags) const;
   std::uint64_t members_of(const LinkKey& key, const Attributes& attributes) const;
   void find_missing(const LinkKey& narrow, const Attributes& attributes, std::vector<MissingLinks>& missing) const;
   std::uint64_t waiting_sets() const;
   bool needs_care(const Slot& slot) const;
   bool make_next();
-  void make(const LinkKey& key, std::uint64_t mark, const GraphProfile& profile);
+  void make(const LinkKey& key, const Wanted& wanted, const GraphProfile& profile);
   std::uint32_t column_m(const LinkKey& key) const;
-  bool make_room(std::uint64_t bytes, std::uint64_t budget);
+  bool make_room(std::uint64_t bytes, std::uint64_t budget, double share);
   bool look_after_one();
   void look_after(const LinkKey& key);
   bool link_one(const std::atomic<bool>& stop);
@@ -162,7 +167,8 @@ class LinkedSets {
   std::map<LinkKey, Wanted> wanted_;                                // to be looked at by a worker
   Row making_ = 0;                                                  // taken from wanted_, not in slots_ yet
   LinkDemand demand_;
-  mutable std::unordered_map<std::uint64_t, std::uint64_t> counted_;  // about how many are in cells, by mark, since points were added last
+  mutable std::unordered_map<std::uint64_t, std::uint64_t> counted_;  // how many have several tags, and about how many are in cells, by
+                                                                      // mark, since points or tags were added last
 };
 
 }  // namespace vecdb

@@ -28,6 +28,9 @@ constexpr std::uint64_t kRebuiltShare = 4;
 // Of a member, beside its list: its row, its levels, what is known of it.
 constexpr std::uint64_t kOtherBytes = 24;
 
+// A set that is in use leaves only for one whose bytes serve so many times as many searches: two of a kind never push each other out.
+constexpr double kClearlyBetter = 2;
+
 // The planner asks for k = 10, as most searches do.
 constexpr std::uint32_t kUsualK = 10;
 
@@ -97,20 +100,20 @@ bool LinkedSets::make_next() {
   const GraphProfile profile = rows_.profile();
   if (!profile.is_known()) return false;
   std::optional<LinkKey> key;
-  std::uint64_t mark = 0;
+  Wanted wanted{};
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     while (!queue_.empty() && wanted_.count(queue_.front()) == 0) queue_.pop_front();
     if (queue_.empty()) return false;
     key = queue_.front();
     queue_.pop_front();
-    const auto wanted = wanted_.find(*key);
-    mark = wanted->second.mark;
-    wanted_.erase(wanted);
+    const auto found = wanted_.find(*key);
+    wanted = found->second;
+    wanted_.erase(found);
     ++making_;
   }
   try {
-    make(*key, mark, profile);
+    make(*key, wanted, profile);
   } catch (...) {
     const std::lock_guard<std::mutex> lock(mutex_);
     --making_;
@@ -121,7 +124,7 @@ bool LinkedSets::make_next() {
   return true;
 }
 
-void LinkedSets::make(const LinkKey& key, std::uint64_t mark, const GraphProfile& profile) {
+void LinkedSets::make(const LinkKey& key, const Wanted& wanted, const GraphProfile& profile) {
   // No change comes between the look at who is a member and the moment from which changes reach the set.
   const std::shared_lock<FairSharedMutex> state(rows_.state());
   const std::vector<Row> members = rows_.rows_with(key);
@@ -132,20 +135,20 @@ void LinkedSets::make(const LinkKey& key, std::uint64_t mark, const GraphProfile
   const bool is_asked = asked != asked_.end();
   if (!is_worth(members.size(), live, profile)) {
     if (is_asked) asked->second.declined = static_cast<std::uint32_t>(members.size());
-    demand_.decline(mark);
+    demand_.decline(wanted.mark);
     return;
   }
-  const std::uint32_t wanted = is_asked ? asked->second.m : column_m(key);
-  const std::uint32_t m = wanted != 0 ? wanted : kAutomaticM;
-  if (!is_asked && !make_room(expected_bytes(members.size(), m), kBudgetBytes * live)) {
-    demand_.pause();
+  const std::uint32_t asked_m = is_asked ? asked->second.m : column_m(key);
+  const std::uint32_t m = asked_m != 0 ? asked_m : kAutomaticM;
+  if (!is_asked && !make_room(expected_bytes(members.size(), m), kBudgetBytes * live, wanted.share)) {
+    demand_.postpone(wanted.mark);
     return;
   }
   Slot slot;
   slot.now = new_set(key, m);
   slot.now->join(members);
   slot.is_asked = is_asked;
-  slot.used = demand_.now();
+  slot.use = demand_.first_use(wanted.share);
   slot.churn_at_check = churn_.load(std::memory_order_relaxed);
   slots_.emplace(key, std::move(slot));
 }
@@ -158,20 +161,37 @@ std::uint32_t LinkedSets::column_m(const LinkKey& key) const {
   return 0;
 }
 
-// REQUIRES mutex_. Lets automatic sets go, least recently used first, until there is room for another of these bytes.
-bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t budget) {
+// REQUIRES mutex_. Lets automatic sets go until there is room for another of these bytes, which this share of all searches would use: the
+// idle ones first, least recently used before others; then those that are used, when a byte of the new one would be of use to many more
+// searches. None when that would not be enough.
+bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t budget, double share) {
+  struct Candidate {
+    bool is_used;
+    double rank;  // when it was used, or how many searches use a byte of it
+    std::uint64_t bytes;
+    LinkKey key;
+  };
+  const double merit = share / static_cast<double>(bytes);
   std::uint64_t used = bytes;
-  std::vector<std::pair<std::uint64_t, LinkKey>> idle;
+  std::vector<Candidate> candidates;
   for (const auto& [key, slot] : slots_) {
     if (slot.is_asked) continue;
-    used += settled_bytes(*slot.now);
-    if (demand_.is_idle(slot.used)) idle.emplace_back(slot.used, key);
+    const std::uint64_t own = settled_bytes(*slot.now);
+    used += own;
+    const double own_merit = demand_.share(slot.use) / static_cast<double>(own);
+    if (demand_.is_idle(slot.use)) {
+      candidates.push_back({false, static_cast<double>(slot.use.last), own, key});
+    } else if (kClearlyBetter * own_merit < merit) {
+      candidates.push_back({true, own_merit, own, key});
+    }
   }
-  std::sort(idle.begin(), idle.end());
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& one, const Candidate& other) {
+    return one.is_used != other.is_used ? other.is_used : one.rank < other.rank;
+  });
   std::size_t gone = 0;
-  while (used > budget && gone < idle.size()) used -= settled_bytes(*slots_.at(idle[gone++].second).now);
+  while (used > budget && gone < candidates.size()) used -= candidates[gone++].bytes;
   if (used > budget) return false;
-  for (std::size_t i = 0; i < gone; ++i) slots_.erase(idle[i].second);
+  for (std::size_t i = 0; i < gone; ++i) slots_.erase(candidates[i].key);
   return true;
 }
 

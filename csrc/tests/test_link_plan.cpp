@@ -87,18 +87,49 @@ TEST(a_tag_is_wanted_after_eight_searches_and_much_later_when_it_was_declined) {
   CHECK(demand.note(1, 100));
 }
 
-TEST(nothing_is_wanted_for_a_while_when_there_was_no_room_and_sets_in_use_are_not_idle) {
+TEST(what_found_no_room_is_not_wanted_for_a_while_and_sets_in_use_are_not_idle) {
   LinkDemand demand;
-  const std::uint64_t used = demand.now();
+  const LinkUse used = demand.first_use(0);
   CHECK(!demand.is_idle(used));
-  demand.pause();
+  demand.postpone(1);
   CHECK(!demand.note(1, 100));
+  CHECK(demand.note(2, 100));
   demand.tick(1023);
   CHECK(!demand.note(1, 100));
   CHECK(!demand.is_idle(used));
   demand.tick(1);
-  CHECK(demand.note(1, 8));
+  CHECK(!demand.note(1, 7));
+  CHECK(demand.note(1, 1));
   CHECK(demand.is_idle(used));
+  demand.postpone(1);
+  demand.resume();
+  CHECK(demand.note(1, 8));
+}
+
+TEST(what_others_outdo_is_wanted_after_eight_times_as_many_searches) {
+  LinkDemand demand;
+  CHECK(!demand.note(1, 63, LinkDemand::Merit::some));
+  CHECK(demand.note(1, 1, LinkDemand::Merit::some));
+}
+
+TEST(shares_of_searches_are_those_of_late_and_use_keeps_a_set_from_being_idle) {
+  LinkDemand demand;
+  for (int i = 0; i < 100; ++i) {
+    demand.tick(4);
+    demand.note(1, 1);
+  }
+  CHECK(std::abs(demand.share(1) - 0.25) < 0.01);
+  CHECK_EQUAL(0.0, demand.share(2));
+  LinkUse use = demand.first_use(0.25);
+  CHECK_EQUAL(0.25, demand.share(use));
+  for (int i = 0; i < 10000; ++i) {
+    demand.tick(2);
+    demand.note_use(use, 1);
+  }
+  CHECK(std::abs(demand.share(use) - 0.5) < 0.01);
+  CHECK(!demand.is_idle(use));
+  demand.tick(1024);
+  CHECK(demand.is_idle(use));
 }
 
 }  // namespace vecdb::test
