@@ -1,6 +1,8 @@
 // Links of several tags together: who gets them, what they find while points come, change and go, and who makes room for whom.
 
+#include <atomic>
 #include <chrono>
+#include <thread>
 
 #include "link_key.hpp"
 #include "link_world.hpp"
@@ -135,6 +137,45 @@ TEST(a_point_belongs_to_tags_together_from_when_it_has_the_last_of_them) {
   CHECK(index->indexer().wait(seconds(300)));
   CHECK_EQUAL(linked + 4U * 30U, index->field_stats(0).linked_rows);
   CHECK(share_found(*index, near(random, rows, 40), asked_for(all_of({kThird, kHalf}))) >= 0.9);
+}
+
+THREADED_TEST(links_of_tags_together_follow_every_change_while_searches_run) {
+  std::mt19937_64 random = seeded("joint links beside changes", 75);
+  const std::vector<float> rows = clustered_rows(random, kRows, kWide, 40);
+  const auto index = filled_index(kCheapGraph, 2, rows, tags_of);
+  CHECK(index->indexer().wait(seconds(300)));
+  Ask both = asked_for(all_of({kHalf, kThird}));
+  std::atomic<bool> is_done{false};
+  std::atomic<bool> is_whole{true};
+  std::vector<std::thread> readers;
+  for (std::uint64_t reader = 0; reader < 2; ++reader) {
+    readers.emplace_back([&, reader, ask = both] {
+      std::mt19937_64 mine(reader);
+      while (!is_done) {
+        const Answer answer = search(*index, near(mine, rows, 1), kWide, ask);
+        std::set<Offset> once;
+        for (const Hit& hit : answer.hits[0]) once.insert(hit.offset);
+        if (once.size() != std::min<std::uint64_t>(10, answer.plan.cardinality) || once.size() != answer.hits[0].size()) is_whole = false;
+      }
+    });
+  }
+  both.k = 1;
+  for (Offset round = 0; round < (kSanitized ? 25 : 100); ++round) {
+    const Offset tagged = 6 * round + 2;
+    Change change = change_of_one_field();
+    change.tag_offsets = {tagged};
+    change.tags = {kThird};
+    change.untag_offsets = {6 * round};
+    change.untags = {kHalf};
+    apply(*index, kRows, change);
+    const auto start = rows.begin() + std::ptrdiff_t{tagged} * kWide;
+    CHECK_EQUAL(tagged, search(*index, std::vector<float>(start, start + kWide), kWide, both).hits[0].at(0).offset);
+  }
+  is_done = true;
+  for (std::thread& reader : readers) reader.join();
+  CHECK(is_whole);
+  CHECK(index->indexer().wait(seconds(300)));
+  CHECK_EQUAL(static_cast<std::uint32_t>(VECDB_PLAN_TAG), strategy(*index, both));
 }
 
 TEST(a_set_in_use_makes_room_only_for_one_whose_bytes_serve_more_searches) {
