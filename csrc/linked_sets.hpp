@@ -146,7 +146,7 @@ class LinkedSets {
   bool make_next();
   void make(const LinkKey& key, const Wanted& wanted, const GraphProfile& profile);
   std::uint32_t column_m(const LinkKey& key) const;
-  bool make_room(std::uint64_t bytes, std::uint64_t budget, double share);
+  bool make_room(std::uint64_t bytes, std::uint64_t members, std::uint64_t live, double share);
   bool look_after_one();
   void look_after(const LinkKey& key);
   bool link_one(const std::atomic<bool>& stop);

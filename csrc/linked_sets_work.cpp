@@ -12,8 +12,10 @@ namespace vecdb {
 
 namespace {
 
-// Links of automatic sets take at most this much memory a live point, all together.
-constexpr std::uint64_t kBudgetBytes = 256;
+// Links of automatic sets take at most this much memory a live point, all together, and a point is a member of so many of them on average:
+// a member takes a quarter of the time that a point takes in the graph of all.
+constexpr double kBudgetBytes = 256;
+constexpr double kBudgetMembers = 2.1;
 constexpr std::uint32_t kAutomaticM = 16;
 // Members are fewer and nearer to each other than rows of the whole field, and how far to look is measured of each set: a beam of 100 makes
 // links of 20 % of glove100 at twice the time, and searches through them no faster.
@@ -140,7 +142,7 @@ void LinkedSets::make(const LinkKey& key, const Wanted& wanted, const GraphProfi
   }
   const std::uint32_t asked_m = is_asked ? asked->second.m : column_m(key);
   const std::uint32_t m = asked_m != 0 ? asked_m : kAutomaticM;
-  if (!is_asked && !make_room(expected_bytes(members.size(), m), kBudgetBytes * live, wanted.share)) {
+  if (!is_asked && !make_room(expected_bytes(members.size(), m), members.size(), live, wanted.share)) {
     demand_.postpone(wanted.mark);
     return;
   }
@@ -161,36 +163,46 @@ std::uint32_t LinkedSets::column_m(const LinkKey& key) const {
   return 0;
 }
 
-// REQUIRES mutex_. Lets automatic sets go until there is room for another of these bytes, which this share of all searches would use: the
-// idle ones first, least recently used before others; then those that are used, when a byte of the new one would be of use to many more
-// searches. None when that would not be enough.
-bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t budget, double share) {
+// REQUIRES mutex_. Lets automatic sets go until there is room for another of these bytes and members, which this share of all searches
+// would use: the idle ones first, least recently used before others; then those that are used, when a byte of the new one would be of use
+// to many more searches. None when that would not be enough.
+bool LinkedSets::make_room(std::uint64_t bytes, std::uint64_t members, std::uint64_t live, double share) {
   struct Candidate {
     bool is_used;
     double rank;  // when it was used, or how many searches use a byte of it
     std::uint64_t bytes;
+    std::uint64_t members;
     LinkKey key;
   };
   const double merit = share / static_cast<double>(bytes);
-  std::uint64_t used = bytes;
+  std::uint64_t used_bytes = bytes;
+  std::uint64_t used_members = members;
   std::vector<Candidate> candidates;
   for (const auto& [key, slot] : slots_) {
     if (slot.is_asked) continue;
     const std::uint64_t own = settled_bytes(*slot.now);
-    used += own;
+    used_bytes += own;
+    used_members += slot.now->joined();
     const double own_merit = demand_.share(slot.use) / static_cast<double>(own);
     if (demand_.is_idle(slot.use)) {
-      candidates.push_back({false, static_cast<double>(slot.use.last), own, key});
+      candidates.push_back({false, static_cast<double>(slot.use.last), own, slot.now->joined(), key});
     } else if (kClearlyBetter * own_merit < merit) {
-      candidates.push_back({true, own_merit, own, key});
+      candidates.push_back({true, own_merit, own, slot.now->joined(), key});
     }
   }
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& one, const Candidate& other) {
     return one.is_used != other.is_used ? other.is_used : one.rank < other.rank;
   });
   std::size_t gone = 0;
-  while (used > budget && gone < candidates.size()) used -= candidates[gone++].bytes;
-  if (used > budget) return false;
+  const auto is_too_much = [&] {
+    const auto points = static_cast<double>(live);
+    return static_cast<double>(used_bytes) > kBudgetBytes * points || static_cast<double>(used_members) > kBudgetMembers * points;
+  };
+  for (; is_too_much() && gone < candidates.size(); ++gone) {
+    used_bytes -= candidates[gone].bytes;
+    used_members -= candidates[gone].members;
+  }
+  if (is_too_much()) return false;
   for (std::size_t i = 0; i < gone; ++i) slots_.erase(candidates[i].key);
   return true;
 }
