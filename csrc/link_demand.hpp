@@ -19,7 +19,6 @@ struct LinkUse {
 
 class LinkDemand {
  public:
-  std::uint64_t now() const { return clock_; }
   void tick(std::uint64_t searches) { clock_ += searches; }
 
   // What its links would be to searches: the best of all, or an eighth as good, as those of one tag beside those of all tags that they ask
@@ -50,7 +49,7 @@ class LinkDemand {
   void note_use(LinkUse& use, std::uint64_t searches) const;
   // The share of all searches that used it lately.
   double share(const LinkUse& use) const { return use.searches / static_cast<double>(std::max<std::uint64_t>(1, clock_ - use.since)); }
-  // Whether a set may leave for another, however much that is asked for: tags that take turns must not push each other out.
+  // Whether a set may leave for another, however little that one is asked for: tags that take turns must not push each other out.
   bool is_idle(const LinkUse& use) const { return clock_ - use.last >= kIdle; }
 
  private:
@@ -63,7 +62,7 @@ class LinkDemand {
   static constexpr std::int64_t kEnough = 8 * kUnits;
   static constexpr std::uint64_t kIdle = 1024;
   static constexpr std::uint64_t kRemembered = 4 * kIdle;
-  static constexpr std::uint64_t kShortest = 128;
+  static constexpr std::uint64_t kShortest = 128;  // that a share is taken of
   static constexpr std::size_t kMostMarks = 4096;
 
   std::uint64_t clock_ = kIdle;
