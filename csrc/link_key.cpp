@@ -38,12 +38,6 @@ std::uint64_t mark_of(std::initializer_list<std::uint64_t> words) {
   return mark;
 }
 
-OffsetSet with_all(const LinkTags& joint, const Attributes& attributes) {
-  std::vector<OffsetSet> sets;
-  for (const Tag tag : joint.tags) sets.push_back(OffsetSet::borrow(attributes.tags.find(tag)));
-  return intersection(std::move(sets), attributes.live.value().size());
-}
-
 auto ordered(const LinkWindow& window) {
   const ColumnRange& range = window.range;
   return std::make_tuple(window.column, range.low_kind, range.low.value, range.low.rest, range.high_kind, range.high.value,
@@ -139,7 +133,11 @@ std::uint64_t LinkKey::mark() const {
 OffsetSet offsets_with(const LinkKey& key, const Attributes& attributes) {
   const Offset universe = attributes.live.value().size();
   if (const Tag* const tag = key.tag()) return OffsetSet::borrow(attributes.tags.find(*tag));
-  if (const LinkTags* const joint = key.tags()) return with_all(*joint, attributes);
+  if (const LinkTags* const joint = key.tags()) {
+    std::vector<OffsetSet> sets;
+    for (const Tag tag : joint->tags) sets.push_back(OffsetSet::borrow(attributes.tags.find(tag)));
+    return intersection(std::move(sets), universe);
+  }
   if (const LinkWindow* const window = key.window()) {
     const Column* const column = attributes.columns.find(window->column);
     if (column == nullptr) return OffsetSet::none();
@@ -156,8 +154,8 @@ std::uint64_t count_about(const LinkKey& key, const Attributes& attributes) {
     const Posting* const posting = attributes.tags.find(*tag);
     return posting == nullptr ? 0 : posting->count();
   }
-  if (const LinkTags* const joint = key.tags()) {
-    const OffsetSet all = with_all(*joint, attributes);
+  if (key.tags() != nullptr) {
+    const OffsetSet all = offsets_with(key, attributes);
     return all.is_list() ? all.list_size() : all.bits().count();
   }
   if (const LinkWindow* const window = key.window()) {

@@ -18,12 +18,16 @@ constexpr std::size_t kMostCounted = 1024;
 // Links are made for at most so many tags together, the rarest of those asked for: what more would take away is little.
 constexpr std::size_t kMostJoint = 4;
 
+void sort_once_each(std::vector<Tag>& tags) {
+  std::sort(tags.begin(), tags.end());
+  tags.erase(std::unique(tags.begin(), tags.end()), tags.end());
+}
+
 // Unions of tags that something has, of which every match of the program has at least one; small enough to be covered.
 std::vector<std::vector<Tag>> unions_of(const Program& program, const Tags& tags) {
   std::vector<std::vector<Tag>> unions;
   for (std::vector<Tag>& required : required_unions(program)) {
-    std::sort(required.begin(), required.end());
-    required.erase(std::unique(required.begin(), required.end()), required.end());
+    sort_once_each(required);
     required.erase(std::remove_if(required.begin(), required.end(), [&](Tag tag) { return tags.find(tag) == nullptr; }), required.end());
     if (!required.empty() && required.size() <= kMostSets) unions.push_back(std::move(required));
   }
@@ -36,9 +40,20 @@ std::vector<Tag> required_tags(const std::vector<std::vector<Tag>>& unions) {
   for (const std::vector<Tag>& one : unions) {
     if (one.size() == 1) required.push_back(one.front());
   }
-  std::sort(required.begin(), required.end());
-  required.erase(std::unique(required.begin(), required.end()), required.end());
+  sort_once_each(required);
   return required;
+}
+
+// Of the tags that every match has, ascending; none when there are fewer than two.
+std::optional<LinkKey> joint_key(std::vector<Tag> required, const Tags& tags) {
+  if (required.size() < 2) return std::nullopt;
+  if (required.size() > kMostJoint) {
+    const auto is_rarer = [&](Tag one, Tag other) { return tags.find(one)->count() < tags.find(other)->count(); };
+    std::stable_sort(required.begin(), required.end(), is_rarer);
+    required.resize(kMostJoint);
+    std::sort(required.begin(), required.end());
+  }
+  return LinkTags{std::move(required)};
 }
 
 }  // namespace
@@ -59,11 +74,12 @@ std::vector<LinkCover> LinkedSets::covers(const Program& program, const Tags& ta
     if (cover.sets.size() == required.size()) covers.push_back(std::move(cover));
   }
   const auto areas = slots_.lower_bound(LinkWindow{0, {}});
-  const std::vector<Tag> required = required_tags(unions);
-  for (auto slot = slots_.lower_bound(LinkTags{}); slot != areas; ++slot) {
-    const std::vector<Tag>& joint = slot->first.tags()->tags;
-    if (!std::includes(required.begin(), required.end(), joint.begin(), joint.end())) continue;
-    covers.push_back({{slot->first}, {LinkedSet::view(slot->second.now)}});
+  const auto joint = slots_.lower_bound(LinkTags{});
+  if (joint != areas) {
+    const LinkKey all = LinkTags{required_tags(unions)};
+    for (auto slot = joint; slot != areas; ++slot) {
+      if (slot->first.covers(all)) covers.push_back({{slot->first}, {LinkedSet::view(slot->second.now)}});
+    }
   }
   if (areas == slots_.end()) return covers;
   for (const LinkKey& narrow : required_areas(program)) {
@@ -83,18 +99,6 @@ bool LinkedSets::is_served(const LinkKey& narrow, std::uint64_t members) const {
 
 // REQUIRES mutex_.
 bool LinkedSets::is_on_the_way(const LinkKey& key) const { return slots_.count(key) != 0 || wanted_.count(key) != 0; }
-
-// Of the tags that every match has, ascending; none when there are fewer than two.
-std::optional<LinkKey> LinkedSets::joint_key(std::vector<Tag> required, const Tags& tags) const {
-  if (required.size() < 2) return std::nullopt;
-  if (required.size() > kMostJoint) {
-    const auto is_rarer = [&](Tag one, Tag other) { return tags.find(one)->count() < tags.find(other)->count(); };
-    std::stable_sort(required.begin(), required.end(), is_rarer);
-    required.resize(kMostJoint);
-    std::sort(required.begin(), required.end());
-  }
-  return LinkTags{std::move(required)};
-}
 
 // Several tags and cells are counted once, for a filter that comes again. REQUIRES mutex_.
 std::uint64_t LinkedSets::members_of(const LinkKey& key, const Attributes& attributes) const {

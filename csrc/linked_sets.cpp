@@ -28,6 +28,14 @@ void by_tag(const std::vector<TagEntry>& entries, Visit&& visit) {
 LinkedSets::LinkedSets(const Vectors& vectors, const GraphOptions& base, const KeyRows& rows)
     : vectors_(vectors), base_(base), rows_(rows) {}
 
+// Calls use(tags, slot) for the sets of several tags. REQUIRES mutex_.
+template <class Use>
+void LinkedSets::for_joint(Use&& use) {
+  for (auto slot = slots_.lower_bound(LinkTags{}); slot != slots_.end() && slot->first.tags() != nullptr; ++slot) {
+    use(*slot->first.tags(), slot->second);
+  }
+}
+
 // Calls use(key, slot) for the windows and cells of a column. REQUIRES mutex_.
 template <class Use>
 void LinkedSets::for_areas(std::uint32_t column, Use&& use) {
@@ -45,8 +53,9 @@ void LinkedSets::leave(const std::vector<TagEntry>& removed) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (slots_.empty()) return;
   const auto is_linked = [&](Tag tag) {
-    return slots_.count(tag) != 0 || std::any_of(slots_.lower_bound(LinkTags{}), slots_.lower_bound(LinkWindow{0, {}}),
-                                                 [&](const auto& slot) { return slot.first.tags()->has(tag); });
+    bool is_in_set = slots_.count(tag) != 0;
+    for_joint([&](const LinkTags& joint, Slot&) { is_in_set = is_in_set || joint.has(tag); });
+    return is_in_set;
   };
   by_tag(removed, [&](Tag tag, auto first, auto last) {
     if (is_linked(tag)) churn_.fetch_add(static_cast<std::uint64_t>(last - first), std::memory_order_relaxed);
@@ -83,20 +92,19 @@ void LinkedSets::join_joint(const std::vector<TagEntry>& added, const Tags& tags
     return (posting != nullptr && posting->contains(offset)) || std::binary_search(added.begin(), added.end(), TagEntry{tag, offset});
   };
   std::vector<Row> rows;
-  const auto areas = slots_.lower_bound(LinkWindow{0, {}});
-  for (auto slot = slots_.lower_bound(LinkTags{}); slot != areas; ++slot) {
-    const std::vector<Tag>& joint = slot->first.tags()->tags;
+  for_joint([&](const LinkTags& joint, Slot& slot) {
     rows.clear();
-    for (const Tag tag : joint) {
+    for (const Tag tag : joint.tags) {
       for (auto entry = std::lower_bound(added.begin(), added.end(), TagEntry{tag, 0}); entry != added.end() && entry->tag == tag;
            ++entry) {
-        if (!std::all_of(joint.begin(), joint.end(), [&](Tag other) { return other == tag || has(other, entry->offset); })) continue;
+        const auto has_it = [&](Tag other) { return other == tag || has(other, entry->offset); };
+        if (!std::all_of(joint.tags.begin(), joint.tags.end(), has_it)) continue;
         if (const std::optional<Row> row = rows_.row_of(entry->offset)) rows.push_back(*row);
       }
     }
     std::sort(rows.begin(), rows.end());
-    join(slot->second, rows);
-  }
+    join(slot, rows);
+  });
 }
 
 namespace {

@@ -131,6 +131,8 @@ class LinkedSets {
   static void join(Slot& slot, const std::vector<Row>& rows);
   void join_joint(const std::vector<TagEntry>& added, const Tags& tags);
   template <class Use>
+  void for_joint(Use&& use);
+  template <class Use>
   void for_areas(std::uint32_t column, Use&& use);
   void drop(const LinkKey& key);
   void want(const LinkKey& key, const Wanted& wanted);
@@ -138,7 +140,6 @@ class LinkedSets {
   static bool is_most(std::uint64_t members, std::uint64_t live) { return static_cast<double>(members) > 0.6 * static_cast<double>(live); }
   bool is_served(const LinkKey& narrow, std::uint64_t members) const;
   bool is_on_the_way(const LinkKey& key) const;
-  std::optional<LinkKey> joint_key(std::vector<Tag> required, const Tags& tags) const;
   std::uint64_t members_of(const LinkKey& key, const Attributes& attributes) const;
   void find_missing(const LinkKey& narrow, const Attributes& attributes, std::vector<MissingLinks>& missing) const;
   std::uint64_t waiting_sets() const;

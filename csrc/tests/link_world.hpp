@@ -1,6 +1,7 @@
 // An index small enough to be made in a test and wide enough to have a graph, and what tests of links ask of it.
 #pragma once
 
+#include <chrono>
 #include <set>
 
 #include "index_world.hpp"
@@ -29,6 +30,17 @@ inline Ask asked_for(std::vector<std::uint64_t> program, std::uint32_t k = 10) {
   ask.ef = 24;
   ask.program = std::move(program);
   return ask;
+}
+
+inline std::vector<float> row_at(const std::vector<float>& rows, Offset offset) {
+  const auto start = rows.begin() + std::ptrdiff_t{offset} * kWide;
+  return std::vector<float>(start, start + kWide);
+}
+
+// One query a call, then whatever the workers make of it.
+inline void search_and_settle(Index& index, const std::vector<float>& queries, const Ask& ask) {
+  search_each(index, queries, kWide, ask);
+  CHECK(index.indexer().wait(std::chrono::seconds(300)));
 }
 
 inline Change change_of_one_field() {

@@ -31,11 +31,6 @@ std::vector<std::uint64_t> all_of(const std::vector<Tag>& tags) {
   return program;
 }
 
-void search_often(Index& index, const std::vector<float>& queries, const Ask& ask) {
-  search_each(index, queries, kWide, ask);
-  CHECK(index.indexer().wait(seconds(300)));
-}
-
 }  // namespace
 
 TEST(a_key_of_several_tags_is_covered_by_those_of_fewer_of_them) {
@@ -60,7 +55,7 @@ TEST(tags_that_are_asked_for_together_again_and_again_get_links_together) {
   CHECK(index->indexer().wait(seconds(300)));
   const std::vector<float> queries = near(random, rows, 8);
   const Ask both = asked_for(all_of({kHalf, kThird}));
-  search_often(*index, queries, both);
+  search_and_settle(*index, queries, both);
   CHECK_EQUAL(1U, index->field_stats(0).linked_tags);
   CHECK_EQUAL((kRows + 5U) / 6U, index->field_stats(0).linked_rows);
   CHECK_EQUAL(static_cast<std::uint32_t>(VECDB_PLAN_TAG), strategy(*index, both));
@@ -99,7 +94,7 @@ TEST(a_point_belongs_to_tags_together_from_when_it_has_the_last_of_them) {
   const auto index = filled_index(kCheapGraph, 0, rows, tags_of);
   CHECK(index->indexer().wait(seconds(300)));
   Ask both = asked_for(all_of({kHalf, kThird}));
-  search_often(*index, near(random, rows, 8), both);
+  search_and_settle(*index, near(random, rows, 8), both);
   const std::uint64_t linked = index->field_stats(0).linked_rows;
   index->indexer().set_threads(0);
   both.k = 1;
@@ -122,10 +117,7 @@ TEST(a_point_belongs_to_tags_together_from_when_it_has_the_last_of_them) {
     change.tombstones = {dies};
     apply(*index, end, change);
     CHECK_EQUAL(static_cast<std::uint32_t>(VECDB_PLAN_TAG), strategy(*index, both));
-    const auto nearest_to = [&](Offset offset) {
-      const auto start = rows.begin() + std::ptrdiff_t{offset} * kWide;
-      return search(*index, std::vector<float>(start, start + kWide), kWide, both).hits[0].at(0).offset;
-    };
+    const auto nearest_to = [&](Offset offset) { return search(*index, row_at(rows, offset), kWide, both).hits[0].at(0).offset; };
     CHECK_EQUAL(second, nearest_to(second));
     CHECK_EQUAL(first, nearest_to(first));
     CHECK_EQUAL(neither, nearest_to(neither));
@@ -168,8 +160,7 @@ THREADED_TEST(links_of_tags_together_follow_every_change_while_searches_run) {
     change.untag_offsets = {6 * round};
     change.untags = {kHalf};
     apply(*index, kRows, change);
-    const auto start = rows.begin() + std::ptrdiff_t{tagged} * kWide;
-    CHECK_EQUAL(tagged, search(*index, std::vector<float>(start, start + kWide), kWide, both).hits[0].at(0).offset);
+    CHECK_EQUAL(tagged, search(*index, row_at(rows, tagged), kWide, both).hits[0].at(0).offset);
   }
   is_done = true;
   for (std::thread& reader : readers) reader.join();
@@ -206,8 +197,8 @@ TEST(a_set_in_use_makes_room_only_for_one_whose_bytes_serve_more_searches) {
   const Ask both = asked_for(all_of({kThird, kFifth}));
   const auto search_in_turn = [&](int rounds, bool with_joint) {
     for (int round = 0; round < rounds; ++round) {
-      for (Tag tag = kFirst; tag < kEnd; ++tag) search_often(*index, query, asked_for({VECDB_OP_TAG, tag}));
-      if (with_joint) search_often(*index, query, both);
+      for (Tag tag = kFirst; tag < kEnd; ++tag) search_and_settle(*index, query, asked_for({VECDB_OP_TAG, tag}));
+      if (with_joint) search_and_settle(*index, query, both);
     }
   };
   // As many as there is room for get links, and keep them from others of their size that are asked for as often.

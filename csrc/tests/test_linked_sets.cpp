@@ -150,10 +150,7 @@ TEST(automatic_links_keep_to_their_memory_and_idle_ones_make_room) {
   });
   CHECK(index->indexer().wait(seconds(300)));
   const std::vector<float> queries = near(random, rows, 8);
-  const auto search_for = [&](Tag tag) {
-    search_each(*index, queries, kWide, asked_for({VECDB_OP_TAG, tag}));
-    CHECK(index->indexer().wait(seconds(300)));
-  };
+  const auto search_for = [&](Tag tag) { search_and_settle(*index, queries, asked_for({VECDB_OP_TAG, tag})); };
   const auto is_linked = [&](Tag tag) { return strategy(*index, asked_for({VECDB_OP_TAG, tag})) == VECDB_PLAN_TAG; };
   for (Tag tag = kFirst; tag < kEnd; ++tag) search_for(tag);
   const std::uint64_t most = index->field_stats(0).linked_tags;
